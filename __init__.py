@@ -1,0 +1,1 @@
+"""ADMF-PC: multi-phase trading research in which every backtest is a ledger."""

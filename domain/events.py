@@ -1,0 +1,338 @@
+"""The event catalogue: everything that can be written to the log, and nothing else.
+
+Control events are one row each. Numeric events hold many rows of one kind in columns: each field is an array
+and all arrays of one event have the same length; a field that is a dictionary holds one array per key. A row
+refers to a bar by its index in the bars stream that the phase's `PhaseStarted` names, never by its time.
+
+Nothing in an event that a phase writes depends on the run, the clock, the host or the process: the content
+hash of a phase stream is a function of configuration, data and code alone.
+"""
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = bool | int | float | str
+Bool = NDArray[np.bool_]
+Int8 = NDArray[np.int8]
+Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+Text = NDArray[np.str_]
+Column = Bool | Int8 | Int16 | Int32 | Int64 | Float64 | Text
+
+
+class Stage(StrEnum):
+    """The execution stages inside a phase."""
+
+    INITIALIZATION = "initialization"
+    DATA_PREPARATION = "data_preparation"
+    COMPUTATION = "computation"
+    VALIDATION = "validation"
+    AGGREGATION = "aggregation"
+    FINALIZATION = "finalization"
+
+
+class Segment(IntEnum):
+    """The part of the data that a container trades on."""
+
+    WHOLE = 0
+    TRAIN = 1
+    TEST = 2
+
+
+class DenialRule(IntEnum):
+    """Why our own rules refused an order."""
+
+    NO_EQUITY = 1
+    """The account's equity is zero or less."""
+    BELOW_ONE_UNIT = 2
+    """The order's budget buys less than the smallest quantity that the rounding rule allows."""
+
+
+class CancelReason(IntEnum):
+    """Why an order that was placed never became a fill."""
+
+    END_OF_DATA = 1
+    """The bars ended before the bar at which it would have been filled."""
+
+
+class Feed(msgspec.Struct, frozen=True, kw_only=True):
+    """The bars of one symbol that a phase reads.
+
+    Attributes
+    ----------
+    symbol, timeframe
+        As configured.
+    stream
+        The bars stream, ``bars-<digest>``.
+    rows
+        Number of bars in that stream.
+    """
+
+    symbol: str
+    timeframe: str
+    stream: str
+    rows: int
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One container with its parameters and what came of it."""
+
+    container: int
+    parameters: dict[str, Scalar]
+    metrics: dict[str, float]
+
+
+class Fold(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a walk-forward validation; dates are ISO 8601, both ends included.
+
+    ``best`` is None where nothing was optimized on the train segment.
+    """
+
+    number: int
+    train_start: str
+    train_end: str
+    test_start: str
+    test_end: str
+    best: Trial | None
+    test: Trial
+
+
+class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What a phase hands on to the phases after it.
+
+    Attributes
+    ----------
+    objective, direction
+        The metric that ``best`` was chosen by, and ``maximize`` or ``minimize``; empty where nothing was.
+    best
+        The chosen trial; the only one of a phase that ran a single container.
+    metrics
+        Headline metrics: those of ``best``, or the mean over the folds' test segments.
+    trials
+        Number of trials that were simulated to find ``best``.
+    folds
+        The walk-forward steps in order; empty where there were none.
+    """
+
+    objective: str
+    direction: str
+    best: Trial | None
+    metrics: dict[str, float]
+    trials: int
+    folds: tuple[Fold, ...] = ()
+
+
+class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """A run began. ``configuration`` is the resolved workflow as JSON with sorted keys."""
+
+    name: str
+    configuration: str
+    phases: tuple[str, ...]
+    seed: int
+    package_version: str
+    python_version: str
+    host: str
+    process: int
+
+
+class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase began: the first event of its stream.
+
+    Attributes
+    ----------
+    phase, type
+        Name and type of the phase.
+    configuration
+        The phase's resolved configuration as JSON with sorted keys.
+    depends_on
+        Names of the phases whose output it may read.
+    feeds
+        The bars that it reads; the position in this tuple is the ``symbol`` column of its numeric events.
+    strategies
+        Names of its strategies; the position is the ``strategy`` column of its signals.
+    features
+        The distinct features inferred from the strategies, as ``name(parameters)``.
+    capital
+        Cash of each container at its first bar.
+    metric_profile
+        The profile by which metrics are computed.
+    code
+        Hash of each piece of code that it runs: the package's version and the source of user components.
+    """
+
+    phase: str
+    type: str
+    configuration: str
+    depends_on: tuple[str, ...]
+    feeds: tuple[Feed, ...]
+    strategies: tuple[str, ...]
+    features: tuple[str, ...]
+    capital: float
+    metric_profile: str
+    code: dict[str, str]
+
+
+class PhaseStageEntered(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase entered one of its execution stages."""
+
+    stage: Stage
+
+
+class PhaseOutputEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a phase hands on: the last event of its stream."""
+
+    phase: str
+    output: PhaseOutput
+
+
+class PhaseCompleted(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase ended well.
+
+    ``events`` stored events hold ``rows`` logical rows; ``head_hash`` is the content hash at the head.
+    """
+
+    phase: str
+    stream: str
+    events: int
+    rows: int
+    head_hash: str
+
+
+class PhaseFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase raised; ``error`` is the class of the error."""
+
+    phase: str
+    error: str
+    message: str
+
+
+class PhaseSkipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase was not run, for ``reason``."""
+
+    phase: str
+    reason: str
+
+
+class WorkflowCompleted(msgspec.Struct, frozen=True, kw_only=True):
+    """All phases of the run ended well."""
+
+
+class WorkflowFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """The run stopped because ``phase`` failed."""
+
+    phase: str
+    message: str
+
+
+class WorkflowCanceled(msgspec.Struct, frozen=True, kw_only=True):
+    """The run was stopped on request; all completed work is kept."""
+
+    reason: str
+
+
+class BarsLoaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Bars of one symbol; ``time`` is nanoseconds since 1970 in UTC, strictly increasing."""
+
+    time: Int64
+    open: Float64
+    high: Float64
+    low: Float64
+    close: Float64
+    volume: Float64
+
+
+class SignalsEmitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy changed its target exposure, in [-1, 1], at the close of ``bar``."""
+
+    container: Int32
+    strategy: Int16
+    symbol: Int16
+    bar: Int32
+    target: Float64
+
+
+class OrdersPlaced(msgspec.Struct, frozen=True, kw_only=True):
+    """A container ordered, at the close of ``bar``, to bring its exposure to ``target`` at market."""
+
+    container: Int32
+    order: Int32
+    symbol: Int16
+    bar: Int32
+    target: Float64
+
+
+class OrdersDenied(msgspec.Struct, frozen=True, kw_only=True):
+    """Our own rules refused an order; ``rule`` is a `DenialRule`, ``available`` is what it found."""
+
+    container: Int32
+    order: Int32
+    symbol: Int16
+    bar: Int32
+    rule: Int8
+    available: Float64
+
+
+class OrdersFilled(msgspec.Struct, frozen=True, kw_only=True):
+    """The market executed ``quantity`` (negative for a sale) at ``price`` for ``fee``, during ``bar``."""
+
+    container: Int32
+    order: Int32
+    symbol: Int16
+    bar: Int32
+    quantity: Float64
+    price: Float64
+    fee: Float64
+
+
+class OrdersCanceled(msgspec.Struct, frozen=True, kw_only=True):
+    """An order ended without a fill; ``reason`` is a `CancelReason`."""
+
+    container: Int32
+    order: Int32
+    symbol: Int16
+    bar: Int32
+    reason: Int8
+
+
+class TrialsCompleted(msgspec.Struct, frozen=True, kw_only=True):
+    """Containers that ran to their end over the bars ``first_bar`` to ``stop_bar`` (excluded).
+
+    ``fold`` is -1 where there are no folds, ``segment`` is a `Segment`.
+    """
+
+    container: Int32
+    fold: Int16
+    segment: Int8
+    first_bar: Int32
+    stop_bar: Int32
+    parameters: dict[str, Column]
+    metrics: dict[str, Float64]
+
+
+ControlEvent = (
+    WorkflowStarted
+    | PhaseStarted
+    | PhaseStageEntered
+    | PhaseOutputEvent
+    | PhaseCompleted
+    | PhaseFailed
+    | PhaseSkipped
+    | WorkflowCompleted
+    | WorkflowFailed
+    | WorkflowCanceled
+)
+NumericEvent = (
+    BarsLoaded
+    | SignalsEmitted
+    | OrdersPlaced
+    | OrdersDenied
+    | OrdersFilled
+    | OrdersCanceled
+    | TrialsCompleted
+)
+Event = ControlEvent | NumericEvent
