@@ -1,0 +1,146 @@
+"""What a container owned after each of its fills, and the trades that its fills amount to.
+
+A container trades one symbol. Quantities are signed: positive for a purchase, negative for a sale. All sums
+run in the order of the fills, so that the same fills always give the same bits.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiled import compiled
+from .events import Float64, Int8, Int64
+
+FLAT = 1e-9
+"""A position of at most this part of the container's largest fill is rounding error, and counts as zero."""
+
+
+class Trades(NamedTuple):
+    """Round trips in columns, one row per trade in the order in which they began.
+
+    Attributes
+    ----------
+    entry_fill, exit_fill
+        Index of the fill that opened the trade, and of the one that closed it (-1 while the trade is open).
+    side
+        1 for a long trade, -1 for a short one.
+    quantity
+        Sum of all entries, positive.
+    entry_price, exit_price
+        Average price of all entries and of all exits; ``exit_price`` is NaN while the trade is open.
+    fee
+        Sum of the fees of its fills.
+    pnl
+        Profit or loss net of ``fee``; what is left of an open trade is valued at the mark price.
+    """
+
+    entry_fill: Int64
+    exit_fill: Int64
+    side: Int8
+    quantity: Float64
+    entry_price: Float64
+    exit_price: Float64
+    fee: Float64
+    pnl: Float64
+
+    @classmethod
+    def empty(cls, size: int) -> "Trades":
+        """Uninitialized columns of ``size`` rows, for `round_trips` to fill."""
+        return cls(
+            np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8), *np.empty((5, size))
+        )
+
+
+@compiled
+def settle(
+    quantity: Float64, price: Float64, fee: Float64, capital: float, position: Float64, cash: Float64
+) -> None:
+    """Write the position and the cash after each fill of one container into ``position`` and ``cash``.
+
+    ``capital`` is the cash before the first fill. A position that is flat but for rounding error (see `FLAT`)
+    is written, and carried on, as exactly zero.
+    """
+    largest = 0.0
+    for i in range(quantity.size):
+        largest = max(largest, abs(quantity[i]))
+    held, money = 0.0, capital
+    for i in range(quantity.size):
+        held += quantity[i]
+        if abs(held) <= FLAT * largest:
+            held = 0.0
+        money = money - quantity[i] * price[i] - fee[i]
+        position[i] = held
+        cash[i] = money
+
+
+@compiled
+def _conclude(
+    trades: Trades,
+    row: int,
+    exit_fill: int,
+    entered: float,
+    bought: float,
+    exit_price: float,
+    sold: float,
+    paid: float,
+) -> None:
+    trades.exit_fill[row] = exit_fill
+    trades.quantity[row] = entered
+    trades.entry_price[row] = bought / entered
+    trades.exit_price[row] = exit_price
+    trades.fee[row] = paid
+    trades.pnl[row] = trades.side[row] * (sold - bought) - paid
+
+
+@compiled
+def round_trips(
+    quantity: Float64, price: Float64, fee: Float64, position: Float64, mark: float, trades: Trades
+) -> int:
+    """Write the round trips of one container into ``trades`` and return their number.
+
+    A trade runs from flat to flat, or to the fill that crosses zero: that fill closes one trade and opens the
+    next, and its fee is split between them in proportion to quantity. Adds and partial exits average.
+
+    Parameters
+    ----------
+    quantity, price, fee
+        The fills, in order.
+    position
+        The position after each fill, exactly zero when flat, as `settle` writes it.
+    mark
+        Price at which an open trade is valued: the container's last close.
+    trades
+        Columns with room for as many rows as there are fills.
+    """
+    count = 0
+    before = 0.0
+    entered = bought = exited = sold = paid = 0.0
+    for i in range(quantity.size):
+        after = position[i]
+        size = abs(quantity[i])
+        crossed = before * after < 0.0
+        closing = 0.0
+        if crossed:
+            closing = abs(before)
+        elif before * quantity[i] < 0.0:
+            closing = size
+        opening = size - closing
+        if closing > 0.0:
+            exited += closing
+            sold += closing * price[i]
+            paid += fee[i] * (closing / size)
+            if crossed or after == 0.0:
+                _conclude(trades, count - 1, i, entered, bought, sold / exited, sold, paid)
+        if opening > 0.0 and after != 0.0:
+            if before == 0.0 or crossed:
+                trades.entry_fill[count] = i
+                trades.side[count] = 1 if after > 0.0 else -1
+                count += 1
+                entered = bought = exited = sold = paid = 0.0
+            entered += opening
+            bought += opening * price[i]
+            paid += fee[i] * (opening / size)
+        before = after
+    if before != 0.0:
+        _conclude(trades, count - 1, -1, entered, bought, np.nan, sold + abs(before) * mark, paid)
+    return count
