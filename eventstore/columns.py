@@ -1,0 +1,177 @@
+"""Columns of numeric events as bytes: raw little-endian buffers, compressed one by one."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from ..domain.errors import CorruptionError, StoreError
+from ..domain.events import Column
+from .hashing import digest
+
+_DTYPES = {np.dtype(code).str for code in ("?", "i1", "i2", "<i4", "<i8", "<f8")}
+_TEXT = re.compile(r"<U[1-9]\d{0,5}")
+_LEVEL = 1
+
+Bounds = tuple[int | float, int | float]
+
+
+class StoredColumn(msgspec.Struct, frozen=True, array_like=True):
+    """One column; a buffer as long as the column itself is stored as it is, a shorter one is a zstd frame."""
+
+    name: str
+    dtype: str
+    low: int | float | None
+    high: int | float | None
+    buffer: memoryview
+
+
+class StoredColumns(msgspec.Struct, frozen=True, array_like=True):
+    """The payload of a numeric event."""
+
+    rows: int
+    columns: tuple[StoredColumn, ...]
+
+
+_decoder = msgspec.msgpack.Decoder(StoredColumns)
+
+
+def encode(columns: Mapping[str, Column]) -> tuple[int, bytes, bytes]:
+    """Turn columns into bytes.
+
+    Parameters
+    ----------
+    columns
+        Arrays of one dimension and of equal length. Text is stored as wide as its longest value, and every
+        NaN as the same NaN, so that equal columns have equal bytes.
+
+    Returns
+    -------
+    tuple[int, bytes, bytes]
+        The number of rows, the payload, and the digest of what the columns say, compression left aside.
+
+    Raises
+    ------
+    StoreError
+        Columns differ in length, or one has a type that the log does not know.
+    """
+    arrays = {name: _canonical(name, values) for name, values in columns.items()}
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise StoreError(
+            f"columns of one event must have equal length, found {lengths}. Pad or split the event."
+        )
+    rows = next(iter(lengths.values()))
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    parts: list[bytes | memoryview] = [rows.to_bytes(8, "little")]
+    stored = []
+    for name, values in arrays.items():
+        raw = values.view(np.uint8).data
+        parts += [name.encode(), values.dtype.str.encode(), raw]
+        compressed = compressor.compress(raw)
+        buffer = memoryview(compressed) if len(compressed) < raw.nbytes else raw
+        stored.append(StoredColumn(name, values.dtype.str, *_bounds(values), buffer))
+    return rows, msgspec.msgpack.encode(StoredColumns(rows, tuple(stored))), digest(*parts)
+
+
+def decode(payload: bytes) -> dict[str, Column]:
+    """Turn bytes back into read-only arrays.
+
+    Raises
+    ------
+    CorruptionError
+        The bytes are not those of columns.
+    """
+    stored = _read(payload)
+    return {column.name: _array(column, stored.rows) for column in stored.columns}
+
+
+def content_digest(payload: bytes) -> bytes:
+    """Digest of what stored columns say; equals the third value that `encode` returned.
+
+    Raises
+    ------
+    CorruptionError
+        The bytes are not those of columns.
+    """
+    stored = _read(payload)
+    parts: list[bytes | memoryview] = [stored.rows.to_bytes(8, "little")]
+    for column in stored.columns:
+        parts += [column.name.encode(), column.dtype.encode(), _raw(column, stored.rows)]
+    return digest(*parts)
+
+
+def bounds(payload: bytes) -> dict[str, Bounds]:
+    """Smallest and largest value of each column, without decompressing any.
+
+    A text or boolean column, and a column without rows or of nothing but NaN, has none.
+
+    Raises
+    ------
+    CorruptionError
+        The bytes are not those of columns.
+    """
+    return {
+        column.name: (column.low, column.high)
+        for column in _read(payload).columns
+        if column.low is not None and column.high is not None
+    }
+
+
+def _canonical(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    if values.ndim != 1:
+        raise StoreError(f"column {name} must have one dimension, found {values.ndim}.")
+    if values.dtype.kind == "U":
+        width = int(np.strings.str_len(values).max(initial=1))
+        return np.ascontiguousarray(values, dtype=f"<U{width}")
+    array = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    if array.dtype.str not in _DTYPES:
+        known = ", ".join(sorted(_DTYPES))
+        raise StoreError(f"column {name} must be text or one of {known}, found {array.dtype.str}.")
+    if array.dtype.kind == "f" and (unknown := np.isnan(array)).any():
+        array = np.where(unknown, np.nan, array)
+    return array
+
+
+def _bounds(values: NDArray[Any]) -> tuple[int | float | None, int | float | None]:
+    if values.dtype.kind not in "if" or not len(values):
+        return None, None
+    low, high = np.fmin.reduce(values).item(), np.fmax.reduce(values).item()
+    return (None, None) if low != low else (low, high)
+
+
+def _read(payload: bytes) -> StoredColumns:
+    try:
+        stored = _decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise CorruptionError(
+            f"a payload must hold columns: {error}. Restore the store from a backup."
+        ) from error
+    if stored.rows < 0:
+        raise CorruptionError(f"a payload must hold 0 rows or more, found {stored.rows}.")
+    return stored
+
+
+def _raw(column: StoredColumn, rows: int) -> bytes:
+    if column.dtype not in _DTYPES and not _TEXT.fullmatch(column.dtype):
+        raise CorruptionError(f"column {column.name} has the unknown type {column.dtype!r}.")
+    size = rows * np.dtype(column.dtype).itemsize
+    # bytes() also aligns the buffer, which a view into the payload would not be.
+    buffer = bytes(column.buffer)
+    if len(buffer) == size:
+        return buffer
+    try:
+        # The frame's own claim is checked first: the decompressor would allocate whatever it says.
+        if zstandard.frame_content_size(buffer) != size:
+            raise CorruptionError(f"column {column.name} must decompress to {size} bytes, and would not.")
+        return zstandard.ZstdDecompressor().decompress(buffer, max_output_size=size)
+    except zstandard.ZstdError as error:
+        raise CorruptionError(f"column {column.name} can't be decompressed: {error}.") from error
+
+
+def _array(column: StoredColumn, rows: int) -> Column:
+    return np.frombuffer(_raw(column, rows), dtype=column.dtype)

@@ -1,0 +1,267 @@
+"""The event store: append to a stream, read it back, follow the whole log."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, cast
+
+from eventsourcing.domain import EventSourcingError
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    IntegrityError,
+    Notification,
+    StoredEvent,
+    TrackingRecorder,
+)
+
+from ..domain.errors import ConflictError, StoreError
+from ..domain.events import Event
+from .codec import encode
+from .location import locate
+from .mapper import RecordedMapper
+from .record import EncodedEvent, Head, Recorded, record
+from .subscription import PAGE, PollingSubscription
+
+_REMEDIES = {
+    "unable to open database file": "Check that its folder may be read and written, or name another store.",
+    "database is locked": "Another process is writing to it: wait until it is done, or stop it.",
+    "disk is full": "Free some space, then resume the run: all that was appended is kept.",
+    "readonly database": "Make the file and its folder writable, or name another store.",
+    "not a database": "That file is something else: name another store.",
+}
+
+
+class StreamRecorder(Protocol):
+    """What the store asks of a recorder: the library's application recorder, and streams read by topic."""
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], /) -> Sequence[int] | None:
+        """Insert in one transaction, or raise IntegrityError unless each stream goes on where it ends."""
+
+    def select_events(
+        self,
+        originator_id: str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+        topics: Sequence[str] = (),
+    ) -> Sequence[StoredEvent]:
+        """Select events of one stream, of ``topics`` only if there are any."""
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        """Select events of the whole store in order of position."""
+
+    def max_notification_id(self) -> int | None:
+        """Position of the newest event."""
+
+    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> PollingSubscription:
+        """Follow the log from the position after ``gt``."""
+
+
+class Subscription:
+    """Events as they are appended, also by other processes: iterate inside ``with``; stop from any thread."""
+
+    def __init__(self, notifications: PollingSubscription, mapper: RecordedMapper, name: str) -> None:
+        self._notifications = notifications
+        self._mapper = mapper
+        self._name = name
+
+    def __enter__(self) -> Self:
+        self._notifications.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Recorded:
+        with _explained(self._name):
+            return self._mapper.to_domain_event(next(self._notifications))
+
+    def stop(self) -> None:
+        """End the iteration, at once if it waits."""
+        self._notifications.stop()
+
+
+class EventStore:
+    """An append-only log of streams.
+
+    Parameters
+    ----------
+    factory
+        Makes the recorder and the mapper.
+    name
+        What error messages call the store.
+    """
+
+    def __init__(self, factory: InfrastructureFactory[TrackingRecorder], name: str) -> None:
+        self._factory = factory
+        self._name = name
+        self._recorder = cast(StreamRecorder, factory.application_recorder())
+        self._mapper = cast(RecordedMapper, factory.mapper())
+        self._heads: dict[str, Head] = {}
+
+    def append(
+        self, head: Head, events: Sequence[Event | EncodedEvent], *, correlation_id: str, causation_id: str
+    ) -> Head:
+        """Append events after ``head`` in one transaction: all are durable on return, or none is stored.
+
+        Parameters
+        ----------
+        head
+            Where the caller knows the stream to end; ``Head(stream)`` for a new one.
+        events
+            The events in order; encoding them may have been done elsewhere.
+        correlation_id, causation_id
+            The run, and the address of the event that led to these; empty for none.
+
+        Returns
+        -------
+        Head
+            Where the stream ends now.
+
+        Raises
+        ------
+        ConflictError
+            The stream does not end at ``head``: another process wrote to it. Nothing is stored.
+        StoreError
+            An event can't be encoded, or the store can't be written.
+        """
+        if self._heads.get(head.stream) != head:
+            self._require_end(head)
+        now = time.time_ns()
+        batch: list[StoredEvent] = []
+        end = head
+        for event in events:
+            encoded = event if isinstance(event, EncodedEvent) else encode(event)
+            recorded = record(
+                end, encoded, correlation_id=correlation_id, causation_id=causation_id, recorded_at=now
+            )
+            batch.append(self._mapper.to_stored_event(recorded))
+            end = recorded.head
+        if batch:
+            self._insert(head, batch)
+            self._heads[head.stream] = end
+        return end
+
+    def head(self, stream: str) -> Head:
+        """Where a stream ends; ``Head(stream)`` if it does not exist."""
+        with _explained(self._name):
+            last = self._recorder.select_events(stream, desc=True, limit=1)
+        return self._mapper.to_domain_event(last[0]).head if last else Head(stream)
+
+    def read(self, stream: str, after: int = 0, topics: Sequence[str] = ()) -> Iterator[Recorded]:
+        """Read a stream in order, from the event after version ``after``; only ``topics`` if any."""
+        full = True
+        while full:
+            with _explained(self._name):
+                page = self._recorder.select_events(stream, gt=after, limit=PAGE, topics=topics)
+            for stored in page:
+                after = stored.originator_version
+                yield self._mapper.to_domain_event(stored)
+            full = len(page) == PAGE
+
+    def read_all(self, after: int = 0, topics: Sequence[str] = ()) -> Iterator[Recorded]:
+        """Read the whole log in order of position, from the event after position ``after``."""
+        full = True
+        while full:
+            with _explained(self._name):
+                page = self._recorder.select_notifications(
+                    after, PAGE, topics=topics, inclusive_of_start=False
+                )
+            for notification in page:
+                after = notification.id
+                yield self._mapper.to_domain_event(notification)
+            full = len(page) == PAGE
+
+    def subscribe(self, after: int = 0, topics: Sequence[str] = ()) -> Subscription:
+        """Read the log like `read_all`, then wait for more events until the subscription is stopped."""
+        return Subscription(self._recorder.subscribe(after, topics), self._mapper, self._name)
+
+    def last_position(self) -> int:
+        """Position of the newest event; 0 when the store is empty."""
+        with _explained(self._name):
+            return self._recorder.max_notification_id() or 0
+
+    def close(self) -> None:
+        """Close all connections; the store can't be used afterwards."""
+        self._factory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _insert(self, head: Head, batch: Sequence[StoredEvent]) -> None:
+        with _explained(self._name):
+            try:
+                self._recorder.insert_events(batch)
+            except IntegrityError:
+                # A recorder that lost the answer to a commit tries again, and meets what it wrote itself.
+                stored = self._recorder.select_events(head.stream, gt=head.version, limit=len(batch))
+                if list(stored) != list(batch):
+                    self._require_end(head)
+                    raise
+
+    def _require_end(self, head: Head) -> None:
+        found = self.head(head.stream)
+        if found != head:
+            raise ConflictError(
+                f"stream {head.stream} must end with event {head.version} ({head.record_hash.hex()[:12]}), "
+                f"found event {found.version} ({found.record_hash.hex()[:12]}): another process wrote to it. "
+                "Stop that process, then resume the run."
+            )
+
+
+def open_store(url: str | Path) -> EventStore:
+    """Open an event store, and make it if there is none yet.
+
+    Parameters
+    ----------
+    url
+        ``memory://``, a path or ``sqlite:///path``, or ``postgresql://user:password@host:port/dbname``; a
+        password left out is taken from ``PGPASSWORD``.
+
+    Raises
+    ------
+    StoreError
+        The store can't be opened; the message says why and never holds the password.
+    """
+    location = locate(url)
+    with _explained(location.name):
+        factory: InfrastructureFactory[TrackingRecorder] = InfrastructureFactory.construct(
+            location.environment
+        )
+        try:
+            return EventStore(factory, location.name)
+        except EventSourcingError:
+            factory.close()
+            raise
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Name the store and the remedy in what the library raises."""
+    try:
+        yield
+    except EventSourcingError as error:
+        remedy = next((text for symptom, text in _REMEDIES.items() if symptom in str(error)), "")
+        raise StoreError(f"event store {name}: {error}. {remedy}".rstrip()) from error
