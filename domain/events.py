@@ -51,6 +51,8 @@ class DenialRule(IntEnum):
     """The account's equity is zero or less."""
     BELOW_ONE_UNIT = 2
     """The order's budget buys less than the smallest quantity that the rounding rule allows."""
+    INSUFFICIENT_FUNDS = 3
+    """The order would cost more than the account's equity."""
 
 
 class CancelReason(IntEnum):

@@ -1,0 +1,135 @@
+"""Search spaces: which parameters a study tries, under which constraints, and which trial is best.
+
+A space maps qualified parameters, such as ``cross.fast``, to the values to try.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from .errors import ConfigurationError, UnknownNameError
+from .events import Bool, Column, Float64, Scalar
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[object, object], Bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_ARITHMETIC: dict[type[ast.operator], Callable[[object, object], Column]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def grid(space: Mapping[str, Sequence[Scalar]]) -> dict[str, Column]:
+    """Return every combination of the values of a space, in columns of shape (n_combinations,).
+
+    Parameters are ordered by name and the last one varies fastest, so the order of the keys of ``space`` does
+    not matter. A parameter is whole only if all its values are.
+
+    Raises
+    ------
+    ConfigurationError
+        A parameter has no values, or values of kinds that can't be compared.
+    """
+    names = sorted(space)
+    columns = [_column(name, space[name]) for name in names]
+    indices = np.indices([column.size for column in columns]).reshape(len(columns), -1)
+    return {name: column[index] for name, column, index in zip(names, columns, indices, strict=True)}
+
+
+def _column(name: str, values: Sequence[Scalar]) -> Column:
+    if len(values) == 0:
+        raise ConfigurationError(f"search space: {name} has no values; list at least one.")
+    kinds = {type(value) for value in values}
+    if kinds == {int, float}:
+        kinds = {float}
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            f"search space: the values of {name} must be of one kind, were {list(values)}."
+        )
+    kind = kinds.pop()
+    if kind is str:
+        return np.array(values, np.str_)
+    return np.array(values, {bool: np.bool_, int: np.int64, float: np.float64}[kind])
+
+
+def satisfied(constraint: str, values: Mapping[str, Column | Scalar], where: str = "") -> Bool:
+    """Evaluate a constraint, such as ``cross.fast < cross.slow``, for all rows of the columns it names.
+
+    Comparisons, ``and``, ``or``, ``not``, arithmetic, numbers, strings and parameters may be used.
+
+    Parameters
+    ----------
+    constraint
+        The expression.
+    values
+        Columns of shape (n,), or single values, by parameter.
+    where
+        Path of the constraint in its configuration, for messages.
+
+    Raises
+    ------
+    ConfigurationError
+        The text is not such an expression, or compares text with numbers.
+    UnknownNameError
+        It names something that is not in ``values``.
+    """
+    try:
+        tree = ast.parse(constraint, mode="eval")
+        return np.asarray(_evaluate(tree.body, values, where), dtype=np.bool_)
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{where + ': ' if where else ''}the constraint {constraint!r} must compare parameters and numbers, "
+            f"as in 'cross.fast < cross.slow' ({error})."
+        ) from error
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Column | Scalar], where: str) -> Column | Scalar:
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() as value):
+            return value
+        case ast.Name() | ast.Attribute():
+            name = ast.unparse(node)
+            if name not in values:
+                raise UnknownNameError("parameter", name, values, where)
+            return values[name]
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            sides = [_evaluate(side, values, where) for side in (left, *comparators)]
+            holds = [
+                _COMPARISONS[type(op)](a, b) for op, a, b in zip(ops, sides[:-1], sides[1:], strict=True)
+            ]
+            return np.logical_and.reduce(holds)
+        case ast.BoolOp(op=op, values=parts):
+            join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return join.reduce([_evaluate(part, values, where) for part in parts])
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return np.logical_not(_evaluate(operand, values, where))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return np.negative(_evaluate(operand, values, where))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+            return _ARITHMETIC[type(op)](_evaluate(left, values, where), _evaluate(right, values, where))
+    raise ValueError(f"{ast.unparse(node)!r} can't be used here")
+
+
+def best_row(values: Float64, direction: str) -> int:
+    """Return the row of the best value, the first one among equals; rows that are NaN are never best.
+
+    Raises
+    ------
+    ConfigurationError
+        Every value is NaN.
+    """
+    if np.isnan(values).all():
+        raise ConfigurationError(
+            f"the objective is undefined in all {values.size} trials, since none of them traded enough to "
+            "measure it; choose another objective, wider parameters or more bars."
+        )
+    return int(np.nanargmax(values) if direction == "maximize" else np.nanargmin(values))

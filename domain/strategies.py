@@ -1,0 +1,297 @@
+"""Strategies: functions of features that return a target exposure for each bar.
+
+A strategy is a plain function. Each argument named after a feature that it declares receives that feature,
+each argument named after a column of bars receives that column, and every other argument is a parameter. It
+returns one value per bar: the exposure that it wishes to hold after the bar's close, from -1 (all short) to 1
+(all long); NaN means "as before", and flat until the first opinion. The same function serves every phase.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+import msgspec
+import numpy as np
+
+from .compiled import compiled
+from .errors import ConfigurationError, StrategyError, UnknownNameError
+from .events import Float64, Scalar
+from .features import SERIES, Feature, FeatureTemplate, feature
+from .registry import Registry
+
+
+class Strategy(msgspec.Struct, frozen=True):
+    """A registered strategy.
+
+    Attributes
+    ----------
+    name
+        Its type name in configurations.
+    function
+        Maps features, columns of bars and parameters, in the order of ``arguments``, to target exposures.
+    arguments
+        Names of the function's arguments.
+    features
+        The features that it needs, by argument name.
+    parameters
+        Its parameters with their defaults, also those that only its features use.
+    space
+        Values that a grid search tries where the configuration names none.
+    constraints
+        Relations that parameters must satisfy, such as ``fast < slow``.
+    """
+
+    name: str
+    function: Callable[..., Float64]
+    arguments: tuple[str, ...]
+    features: Mapping[str, FeatureTemplate]
+    parameters: Mapping[str, Scalar]
+    space: Mapping[str, tuple[Scalar, ...]]
+    constraints: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def resolve(self, given: Mapping[str, Scalar], where: str = "") -> dict[str, Scalar]:
+        """Return all parameters: the defaults, replaced by those that were given.
+
+        Raises
+        ------
+        UnknownNameError
+            A parameter that the strategy does not have.
+        """
+        for name in given:
+            if name not in self.parameters:
+                raise UnknownNameError(f"parameter of {self.name}", name, self.parameters, where)
+        return {**self.parameters, **given}
+
+    def needs(self, parameters: Mapping[str, Scalar]) -> dict[str, Feature]:
+        """Return the features that it needs with these parameters, by argument name."""
+        values = dict(parameters)
+        return {argument: template.fill(values) for argument, template in self.features.items()}
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy type")
+
+
+def strategy(
+    *,
+    features: Mapping[str, FeatureTemplate] | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
+    space: Mapping[str, tuple[Scalar, ...]] | None = None,
+    constraints: tuple[str, ...] = (),
+    name: str = "",
+) -> Callable[[Callable[..., Float64]], Strategy]:
+    """Make a strategy of a function and register it under its own name.
+
+    Parameters
+    ----------
+    features
+        Features by argument name, made with `feature`.
+    parameters
+        Defaults of the parameters; those of arguments with a default value need not be repeated.
+    space
+        Values that a grid search tries where the configuration names none.
+    constraints
+        Relations between parameters that a search must respect.
+    name
+        Type name in configurations; the function's own where it is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from admf.domain.features import feature
+    >>> @strategy(features={"average": feature("sma", period="period")}, parameters={"period": 50})
+    ... def above_average(close, average):
+    ...     return np.where(close > average, 1.0, 0.0)
+    >>> above_average.needs({"period": 20})["average"]
+    Feature(name='sma', parameters=(('period', 20),))
+    """
+
+    def register(function: Callable[..., Float64]) -> Strategy:
+        made = strategy_from(
+            function,
+            features=features or {},
+            parameters=parameters or {},
+            space=space or {},
+            constraints=constraints,
+            name=name,
+        )
+        STRATEGIES.register(made.name, made)
+        return made
+
+    return register
+
+
+def strategy_from(
+    function: Callable[..., Float64],
+    *,
+    features: Mapping[str, FeatureTemplate],
+    parameters: Mapping[str, Scalar],
+    space: Mapping[str, tuple[Scalar, ...]],
+    constraints: tuple[str, ...] = (),
+    name: str = "",
+) -> Strategy:
+    """Make a strategy of a function without registering it; arguments with a default are its parameters.
+
+    Raises
+    ------
+    ConfigurationError
+        An argument is neither a feature, nor a column of bars, nor a parameter with a default.
+    """
+    plain = getattr(function, "py_func", function)
+    signature = inspect.signature(plain)
+    defaults = {
+        argument.name: argument.default
+        for argument in signature.parameters.values()
+        if argument.default is not inspect.Parameter.empty
+    }
+    known = {**defaults, **parameters}
+    for argument in signature.parameters:
+        if argument not in features and argument not in SERIES and argument not in known:
+            raise ConfigurationError(
+                f"strategy {plain.__name__!r}: the argument {argument!r} is neither a feature, nor a column "
+                f"of bars ({', '.join(SERIES)}), nor a parameter; give it a default value to make it one."
+            )
+    return Strategy(
+        name or plain.__name__,
+        function,
+        tuple(signature.parameters),
+        features,
+        known,
+        space,
+        constraints,
+    )
+
+
+def checked_targets(name: str, result: object, n_bars: int) -> Float64:
+    """Return what a strategy returned as float64, if it is one target exposure for each bar.
+
+    Raises
+    ------
+    StrategyError
+        It is not an array of numbers of shape (n_bars,), or a value lies outside [-1, 1].
+    """
+    try:
+        targets = np.ascontiguousarray(result, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise StrategyError(
+            f"strategy {name!r} must return an array of numbers, one for each bar; "
+            f"it returned {type(result).__name__}."
+        ) from error
+    if targets.shape != (n_bars,):
+        raise StrategyError(
+            f"strategy {name!r} must return one target exposure for each of the {n_bars} bars; "
+            f"it returned an array of shape {targets.shape}."
+        )
+    return targets
+
+
+@compiled
+def _fade(value: Float64, low: float, high: float, middle: float) -> Float64:
+    target = np.full(value.size, np.nan)
+    held = 0.0
+    for t in range(value.size):
+        if np.isnan(value[t]):
+            continue
+        if value[t] < low:
+            held = 1.0
+        elif value[t] > high:
+            held = -1.0
+        elif (held > 0.0 and value[t] >= middle) or (held < 0.0 and value[t] <= middle):
+            held = 0.0
+        target[t] = held
+    return target
+
+
+@strategy(
+    features={"fast": feature("sma", period="fast"), "slow": feature("sma", period="slow")},
+    parameters={"fast": 10, "slow": 30},
+    space={"fast": (5, 10, 20, 30, 50), "slow": (20, 50, 100, 150, 200)},
+    constraints=("fast < slow",),
+)
+@compiled
+def sma_crossover(fast: Float64, slow: Float64) -> Float64:
+    """Long from the cross of the fast average above the slow one, short from the opposite cross."""
+    target = np.full(fast.size, np.nan)
+    above = 0
+    for t in range(fast.size):
+        now = int(fast[t] > slow[t]) - int(fast[t] < slow[t])
+        if now != 0:
+            if above == -now:
+                target[t] = now
+            above = now
+    return target
+
+
+@strategy(
+    features={"change": feature("rate_of_change", period="lookback")},
+    parameters={"lookback": 20, "threshold": 0.02},
+    space={"lookback": (10, 20, 60, 120), "threshold": (0.0, 0.02, 0.05)},
+)
+@compiled
+def momentum(change: Float64, threshold: float) -> Float64:
+    """Long while the change over the lookback exceeds the threshold, short below its negative, else flat."""
+    target = np.full(change.size, np.nan)
+    for t in range(change.size):
+        if not np.isnan(change[t]):
+            target[t] = float(change[t] > threshold) - float(change[t] < -threshold)
+    return target
+
+
+@strategy(
+    features={"score": feature("zscore", period="lookback")},
+    parameters={"lookback": 14, "threshold": 2.0},
+    space={"lookback": (10, 14, 20, 50), "threshold": (1.0, 1.5, 2.0)},
+)
+@compiled
+def mean_reversion(score: Float64, threshold: float) -> Float64:
+    """Against a close that is `threshold` deviations from its mean, until the close is back at the mean."""
+    return _fade(score, -threshold, threshold, 0.0)
+
+
+@strategy(
+    features={"index": feature("rsi", period="period")},
+    parameters={"period": 14, "oversold": 30.0, "overbought": 70.0},
+    space={"period": (7, 14, 21), "oversold": (20.0, 30.0), "overbought": (70.0, 80.0)},
+    constraints=("oversold < overbought",),
+)
+@compiled
+def rsi(index: Float64, oversold: float, overbought: float) -> Float64:
+    """Long below `oversold`, short above `overbought`, until the index is back at the middle of the two."""
+    return _fade(index, oversold, overbought, (oversold + overbought) / 2.0)
+
+
+@strategy(
+    features={
+        "lower": feature("bollinger_lower", period="period", width="width"),
+        "upper": feature("bollinger_upper", period="period", width="width"),
+    },
+    parameters={"period": 20, "width": 2.0},
+    space={"period": (10, 20, 50), "width": (1.5, 2.0, 2.5)},
+)
+@compiled
+def bollinger(close: Float64, lower: Float64, upper: Float64) -> Float64:
+    """Long below the lower band, short above the upper one, until the close is back at the middle."""
+    return _fade((close - lower) / (upper - lower), 0.0, 1.0, 0.5)
+
+
+@strategy(
+    features={
+        "highest": feature("highest", period="lookback"),
+        "lowest": feature("lowest", period="lookback"),
+    },
+    parameters={"lookback": 20},
+    space={"lookback": (10, 20, 50, 100)},
+)
+@compiled
+def breakout(close: Float64, highest: Float64, lowest: Float64) -> Float64:
+    """Long from a close above the highest high of the bars before, short from one below their lowest low."""
+    target = np.full(close.size, np.nan)
+    for t in range(close.size):
+        if close[t] > highest[t]:
+            target[t] = 1.0
+        elif close[t] < lowest[t]:
+            target[t] = -1.0
+    return target
