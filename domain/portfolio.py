@@ -144,3 +144,59 @@ def round_trips(
     if before != 0.0:
         _conclude(trades, count - 1, -1, entered, bought, np.nan, sold + abs(before) * mark, paid)
     return count
+
+
+@compiled
+def settle_containers(
+    starts: Int64,
+    quantity: Float64,
+    price: Float64,
+    fee: Float64,
+    capital: float,
+    position: Float64,
+    cash: Float64,
+) -> None:
+    """`settle` each of several containers whose fills lie one after the other.
+
+    Container ``i`` has the fills ``starts[i]`` to ``starts[i + 1]`` (excluded).
+    """
+    for i in range(starts.size - 1):
+        fills = slice(starts[i], starts[i + 1])
+        settle(quantity[fills], price[fills], fee[fills], capital, position[fills], cash[fills])
+
+
+@compiled
+def round_trips_of_containers(
+    starts: Int64,
+    quantity: Float64,
+    price: Float64,
+    fee: Float64,
+    position: Float64,
+    mark: Float64,
+    trades: Trades,
+) -> int:
+    """Write the `round_trips` of several containers one after the other and return their number.
+
+    Container ``i`` has the fills ``starts[i]`` to ``starts[i + 1]`` (excluded) and the mark price
+    ``mark[i]``; ``entry_fill`` and ``exit_fill`` count from the first fill of the first container.
+    """
+    count = 0
+    for i in range(starts.size - 1):
+        fills = slice(starts[i], starts[i + 1])
+        room = Trades(
+            trades.entry_fill[count:],
+            trades.exit_fill[count:],
+            trades.side[count:],
+            trades.quantity[count:],
+            trades.entry_price[count:],
+            trades.exit_price[count:],
+            trades.fee[count:],
+            trades.pnl[count:],
+        )
+        found = round_trips(quantity[fills], price[fills], fee[fills], position[fills], mark[i], room)
+        for t in range(found):
+            room.entry_fill[t] += starts[i]
+            if room.exit_fill[t] >= 0:
+                room.exit_fill[t] += starts[i]
+        count += found
+    return count

@@ -1,0 +1,99 @@
+"""Rows and the position up to which they follow the log, committed together in DuckDB."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import duckdb
+import numpy as np
+from eventsourcing.persistence import IntegrityError, Tracking, TrackingRecorder
+
+from ..domain.events import Column
+
+TRACKING = """
+CREATE SCHEMA IF NOT EXISTS data;
+CREATE TABLE IF NOT EXISTS data.tracking (application_name TEXT PRIMARY KEY, notification_id BIGINT NOT NULL);
+"""
+ADVANCE = """
+INSERT INTO data.tracking AS tracking VALUES (?, ?)
+ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id
+WHERE tracking.notification_id < excluded.notification_id
+RETURNING notification_id
+"""
+
+
+class DuckDBRecorder(TrackingRecorder):
+    """Tracking recorder of the `eventsourcing` library on a DuckDB connection.
+
+    What is written inside `transaction`, tracking included, is committed as one or not at all, so that a
+    projection that was killed at any moment resumes without losing or repeating a row.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        connection.execute(TRACKING)
+
+    @contextmanager
+    def transaction(self, mode: str = "") -> Iterator[None]:
+        """Commit what is done in the block, or roll it back if the block raises.
+
+        ``mode`` is empty or ``"READ ONLY"``, under which DuckDB refuses every change.
+        """
+        self.connection.execute(f"BEGIN TRANSACTION {mode}")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def insert_tracking(self, tracking: Tracking) -> None:
+        """Record that events up to ``tracking.notification_id`` have been applied.
+
+        Raises
+        ------
+        IntegrityError
+            An equal or later position is recorded already.
+        """
+        advanced = self.one(ADVANCE, (tracking.application_name, tracking.notification_id))
+        if advanced is None:
+            raise IntegrityError(
+                f"the tracked position of {tracking.application_name!r} must grow; found "
+                f"{self.max_tracking_id(tracking.application_name)}, given {tracking.notification_id}"
+            )
+
+    def max_tracking_id(self, application_name: str) -> int | None:
+        """Return the last recorded position, None if there is none."""
+        sql = "SELECT notification_id FROM data.tracking WHERE application_name = ?"
+        return self.integer(sql, (application_name,))
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Execute one statement for its effect."""
+        self.connection.execute(sql, parameters)
+
+    def one(self, sql: str, parameters: Sequence[object] = ()) -> tuple[object, ...] | None:
+        """Return the first row of a short answer, None if it has no rows."""
+        rows = self.connection.execute(sql, parameters).fetchall()
+        return rows[0] if rows else None
+
+    def integer(self, sql: str, parameters: Sequence[object] = ()) -> int | None:
+        """Return the first value of an answer, which must be an integer, and None if it has no rows."""
+        row = self.one(sql, parameters)
+        return None if row is None else int(str(row[0]))
+
+    def columns(self, sql: str, parameters: Sequence[object] = ()) -> dict[str, np.ndarray]:
+        """Return an answer of numbers, without nulls, as one array per column."""
+        answer = self.connection.execute(sql, parameters).fetchnumpy()
+        return {name: np.asarray(values) for name, values in answer.items()}
+
+    def insert(
+        self, table: str, columns: Mapping[str, Column], source: str = "SELECT * FROM columns"
+    ) -> None:
+        """Insert columns of equal length into the columns of ``table`` that have the same names.
+
+        ``source`` is a query that makes the rows from the given columns, which are its table ``columns``.
+        """
+        self.connection.register("columns", dict(columns))
+        try:
+            self.connection.execute(f"INSERT INTO {table} BY NAME {source}")
+        finally:
+            self.connection.unregister("columns")

@@ -1,0 +1,191 @@
+"""The tables of the read models: compact ones that hold the rows, and the views by which users see them.
+
+Tables are in the schema `data` and refer to a phase by a small integer: DuckDB skips the row groups of other
+phases by comparing it with their minimum and maximum, which it can't do with the long common prefixes of run
+ids. For the same reason they have no indexes: rows lie in the order of the log, phase by phase.
+"""
+
+from enum import IntEnum
+
+from ..domain.events import CancelReason, DenialRule, Segment
+from .recorder import TRACKING, DuckDBRecorder
+
+VERSION = 1
+"""To be raised with every change to the tables, the views, or the meaning of a column."""
+
+TABLES = """
+CREATE TABLE data.version (version INTEGER);
+CREATE TABLE data.head (position BIGINT, record_hash BLOB);
+CREATE TABLE data.runs (
+    run TEXT, name TEXT, status TEXT, started_at TIMESTAMP, finished_at TIMESTAMP, seed BIGINT,
+    phases INTEGER, configuration JSON, package_version TEXT, error TEXT
+);
+CREATE TABLE data.phases (
+    phase_key INTEGER, run TEXT, phase TEXT, type TEXT, status TEXT, stream TEXT, started_at TIMESTAMP,
+    finished_at TIMESTAMP, events BIGINT, rows BIGINT, head_hash TEXT, capital DOUBLE, error TEXT, output JSON
+);
+CREATE TABLE data.strategies (phase_key INTEGER, strategy SMALLINT, name TEXT);
+CREATE TABLE data.feeds (
+    phase_key INTEGER, symbol SMALLINT, name TEXT, timeframe TEXT, stream_key INTEGER, rows BIGINT
+);
+CREATE TABLE data.streams (stream_key INTEGER, stream TEXT);
+CREATE TABLE data.bars (
+    stream_key INTEGER, bar INTEGER, time TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE,
+    volume DOUBLE
+);
+CREATE TABLE data.signals (
+    phase_key INTEGER, n BIGINT, container INTEGER, strategy SMALLINT, symbol SMALLINT, bar INTEGER,
+    target DOUBLE
+);
+CREATE TABLE data.orders (
+    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
+    target DOUBLE
+);
+CREATE TABLE data.denials (
+    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, bar INTEGER, rule TINYINT,
+    available DOUBLE
+);
+CREATE TABLE data.cancellations (
+    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, bar INTEGER, reason TINYINT
+);
+CREATE TABLE data.fills (
+    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
+    quantity DOUBLE, price DOUBLE, fee DOUBLE, position DOUBLE, cash DOUBLE
+);
+CREATE TABLE data.trials (
+    phase_key INTEGER, n BIGINT, container INTEGER, symbol SMALLINT, fold SMALLINT, segment TINYINT,
+    first_bar INTEGER, stop_bar INTEGER, parameters JSON
+);
+CREATE TABLE data.trades (
+    phase_key INTEGER, container INTEGER, number INTEGER, symbol SMALLINT, side TINYINT, quantity DOUBLE,
+    entry_bar INTEGER, entry_price DOUBLE, exit_bar INTEGER, exit_price DOUBLE, fee DOUBLE, pnl DOUBLE,
+    bars INTEGER, entry_n BIGINT, exit_n BIGINT
+);
+CREATE TABLE data.portfolio_metrics (phase_key INTEGER, container INTEGER);
+"""
+
+AT_BAR = """
+JOIN data.phases p ON p.phase_key = x.phase_key
+JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
+JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar = x.bar
+"""
+
+
+def quoted(name: str) -> str:
+    """Write a name so that SQL takes it as an identifier, whatever it contains."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _name(column: str, names: type[IntEnum]) -> str:
+    cases = " ".join(f"WHEN {member.value} THEN '{member.name.lower()}'" for member in names)
+    return f"CASE {column} {cases} END"
+
+
+VIEWS = f"""
+CREATE VIEW runs AS FROM data.runs;
+CREATE VIEW phases AS SELECT * EXCLUDE phase_key FROM data.phases;
+CREATE VIEW feeds AS
+SELECT p.run, p.phase, f.name AS symbol, f.timeframe, s.stream, f.rows
+FROM data.feeds f JOIN data.phases p USING (phase_key) JOIN data.streams s USING (stream_key);
+CREATE VIEW bars AS
+SELECT s.stream, b.bar + 1 AS n, b.* EXCLUDE stream_key
+FROM data.bars b JOIN data.streams s USING (stream_key);
+CREATE VIEW trials AS
+SELECT p.run, p.phase, x.n, x.container, nullif(x.fold, -1) AS fold, {_name("x.segment", Segment)} AS segment,
+    x.first_bar, x.stop_bar, start.time AS start_time, stop.time AS end_time, x.parameters
+FROM data.trials x
+JOIN data.phases p USING (phase_key)
+JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
+LEFT JOIN data.bars start ON start.stream_key = f.stream_key AND start.bar = x.first_bar
+LEFT JOIN data.bars stop ON stop.stream_key = f.stream_key AND stop.bar = x.stop_bar - 1;
+CREATE VIEW signals AS
+SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target
+FROM data.signals x
+JOIN data.strategies s ON s.phase_key = x.phase_key AND s.strategy = x.strategy
+{AT_BAR};
+CREATE VIEW orders AS
+SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar, b.time, x.target,
+    CASE WHEN fill.n IS NOT NULL THEN 'filled' WHEN denial.n IS NOT NULL THEN 'denied'
+        WHEN cancellation.n IS NOT NULL THEN 'canceled' ELSE 'open' END AS status,
+    coalesce({_name("denial.rule", DenialRule)}, {_name("cancellation.reason", CancelReason)}) AS reason,
+    denial.available, coalesce(fill.n, denial.n, cancellation.n) AS outcome_n
+FROM data.orders x
+{AT_BAR}
+LEFT JOIN data.fills fill ON fill.phase_key = x.phase_key AND fill.container = x.container
+    AND fill.order_number = x.order_number
+LEFT JOIN data.denials denial ON denial.phase_key = x.phase_key AND denial.container = x.container
+    AND denial.order_number = x.order_number
+LEFT JOIN data.cancellations cancellation ON cancellation.phase_key = x.phase_key
+    AND cancellation.container = x.container AND cancellation.order_number = x.order_number;
+CREATE VIEW fills AS
+SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar, b.time, x.quantity, x.price,
+    x.fee, x.position, x.cash
+FROM data.fills x
+{AT_BAR};
+CREATE VIEW trades AS
+SELECT p.run, p.phase, x.container, x.number, f.name AS symbol,
+    CASE x.side WHEN 1 THEN 'long' ELSE 'short' END AS side,
+    CASE WHEN x.exit_n IS NULL THEN 'open' ELSE 'closed' END AS status, x.quantity, x.entry_bar,
+    entry.time AS entry_time, x.entry_price, x.exit_bar, exit.time AS exit_time, x.exit_price, x.fee, x.pnl,
+    x.pnl / (x.quantity * x.entry_price) AS return, x.bars, x.entry_n, x.exit_n
+FROM data.trades x
+JOIN data.phases p USING (phase_key)
+JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
+JOIN data.bars entry ON entry.stream_key = f.stream_key AND entry.bar = x.entry_bar
+LEFT JOIN data.bars exit ON exit.stream_key = f.stream_key AND exit.bar = x.exit_bar;
+CREATE VIEW equity AS
+WITH settled AS (
+    SELECT phase_key, container, bar, arg_max(cash, n) AS cash, arg_max(position, n) AS position
+    FROM data.fills GROUP BY ALL
+), valued AS (
+    SELECT p.run, p.phase, p.capital, t.container, b.bar, b.time, coalesce(s.cash, p.capital) AS cash,
+        coalesce(s.position, 0) AS position, b.close
+    FROM data.trials t
+    JOIN data.phases p USING (phase_key)
+    JOIN data.feeds f ON f.phase_key = t.phase_key AND f.symbol = t.symbol
+    JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar >= t.first_bar AND b.bar < t.stop_bar
+    ASOF LEFT JOIN settled s ON s.phase_key = t.phase_key AND s.container = t.container AND s.bar <= b.bar
+)
+SELECT run, phase, container, bar, time, cash, position, close, cash + position * close AS equity,
+    1 - equity / greatest(capital, max(equity) OVER (PARTITION BY run, phase, container ORDER BY bar))
+        AS drawdown
+FROM valued;
+"""
+
+METRICS_VIEW = """
+CREATE OR REPLACE VIEW portfolio_metrics AS
+SELECT p.run, p.phase, x.* EXCLUDE phase_key
+FROM data.portfolio_metrics x JOIN data.phases p USING (phase_key)
+"""
+
+
+def prepare(recorder: DuckDBRecorder) -> None:
+    """Create the tables in an empty file, and anew in one that another version of this module made."""
+    known = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'data' AND table_name = 'version'"
+    if recorder.one(known) == (1,) and recorder.one("SELECT version FROM data.version") == (VERSION,):
+        return
+    reset(recorder)
+
+
+def reset(recorder: DuckDBRecorder) -> None:
+    """Drop everything and create empty tables, with nothing tracked."""
+    views = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
+    with recorder.transaction():
+        for (view,) in recorder.connection.execute(views).fetchall():
+            recorder.execute(f"DROP VIEW {quoted(view)}")
+        recorder.execute("DROP SCHEMA data CASCADE")
+        recorder.execute(TRACKING)
+        recorder.execute(TABLES)
+        recorder.execute(VIEWS)
+        recorder.execute(METRICS_VIEW)
+        recorder.execute("INSERT INTO data.version VALUES (?)", (VERSION,))
+
+
+def add_metrics(recorder: DuckDBRecorder, names: set[str]) -> None:
+    """Give `portfolio_metrics` a column for each of these metrics that it does not have yet."""
+    found = recorder.connection.execute("SELECT * FROM data.portfolio_metrics LIMIT 0").description
+    missing = sorted(names - {str(column[0]) for column in found or ()})
+    for name in missing:
+        recorder.execute(f"ALTER TABLE data.portfolio_metrics ADD COLUMN {quoted(name)} DOUBLE")
+    if missing:
+        recorder.execute(METRICS_VIEW)
