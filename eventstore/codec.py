@@ -157,8 +157,8 @@ def _nest(topic: str, flat: dict[str, Any]) -> NumericEvent:
     fields = _FIELDS[topic]
     values: dict[str, Any] = {field: {} for field, dtype in fields.items() if dtype is None}
     for name, column in flat.items():
-        field, _, key = name.partition(".")
-        if key:
+        field, dot, key = name.partition(".")
+        if dot:
             values.setdefault(field, {})[key] = column
         else:
             values[field] = column

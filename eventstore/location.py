@@ -91,5 +91,6 @@ def _postgres(url: str) -> Location:
             POSTGRES_PORT=str(port),
             POSTGRES_USER=user,
             POSTGRES_PASSWORD=password,
+            POSTGRES_POOL_SIZE="1",
         ),
     )
