@@ -26,7 +26,6 @@ from ..domain.events import (
     WorkflowStarted,
 )
 from ..eventstore.record import Recorded
-from .accounts import fill_columns, insert_trades
 from .recorder import DuckDBRecorder
 from .schema import add_metrics, quoted
 
@@ -85,9 +84,9 @@ def _(event: WorkflowCanceled, recorded: Recorded, recorder: DuckDBRecorder) -> 
 def _(event: PhaseStarted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
     key = _phase_key(recorder, recorded.stream)
     recorder.execute(
-        "UPDATE data.phases SET type = ?, status = 'running', started_at = make_timestamp(?), capital = ? "
-        "WHERE phase_key = ?",
-        (event.type, _microseconds(recorded), event.capital, key),
+        "UPDATE data.phases SET type = ?, status = 'running', started_at = make_timestamp(?), capital = ?, "
+        "log = coalesce(json_extract_string(?, 'log'), 'full') WHERE phase_key = ?",
+        (event.type, _microseconds(recorded), event.capital, event.configuration, key),
     )
     for number, feed in enumerate(event.feeds):
         recorder.execute(
@@ -199,12 +198,17 @@ def _(event: OrdersCanceled, recorded: Recorded, recorder: DuckDBRecorder) -> No
 
 @apply.register
 def _(event: OrdersFilled, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+    # The compiler behind it is slow to import: a query that finds no new fills does without.
+    from .accounts import fill_columns
+
     key, capital = _started(recorder, recorded)
     recorder.insert("data.fills", fill_columns(event, key, recorded.first, capital))
 
 
 @apply.register
 def _(event: TrialsCompleted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+    from .accounts import insert_trades
+
     key, _ = _started(recorder, recorded)
     columns = _columns(
         recorded,

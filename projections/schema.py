@@ -22,7 +22,8 @@ CREATE TABLE data.runs (
 );
 CREATE TABLE data.phases (
     phase_key INTEGER, run TEXT, phase TEXT, type TEXT, status TEXT, stream TEXT, started_at TIMESTAMP,
-    finished_at TIMESTAMP, events BIGINT, rows BIGINT, head_hash TEXT, capital DOUBLE, error TEXT, output JSON
+    finished_at TIMESTAMP, events BIGINT, rows BIGINT, head_hash TEXT, capital DOUBLE, log TEXT, error TEXT,
+    output JSON
 );
 CREATE TABLE data.strategies (phase_key INTEGER, strategy SMALLINT, name TEXT);
 CREATE TABLE data.feeds (
@@ -88,7 +89,7 @@ CREATE VIEW feeds AS
 SELECT p.run, p.phase, f.name AS symbol, f.timeframe, s.stream, f.rows
 FROM data.feeds f JOIN data.phases p USING (phase_key) JOIN data.streams s USING (stream_key);
 CREATE VIEW bars AS
-SELECT s.stream, b.bar + 1 AS n, b.* EXCLUDE stream_key
+SELECT s.stream, b.bar::BIGINT + 1 AS n, b.* EXCLUDE stream_key
 FROM data.bars b JOIN data.streams s USING (stream_key);
 CREATE VIEW trials AS
 SELECT p.run, p.phase, x.n, x.container, nullif(x.fold, -1) AS fold, {_name("x.segment", Segment)} AS segment,
@@ -145,6 +146,7 @@ WITH settled AS (
     JOIN data.feeds f ON f.phase_key = t.phase_key AND f.symbol = t.symbol
     JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar >= t.first_bar AND b.bar < t.stop_bar
     ASOF LEFT JOIN settled s ON s.phase_key = t.phase_key AND s.container = t.container AND s.bar <= b.bar
+    WHERE p.log <> 'metrics'
 )
 SELECT run, phase, container, bar, time, cash, position, close, cash + position * close AS equity,
     1 - equity / greatest(capital, max(equity) OVER (PARTITION BY run, phase, container ORDER BY bar))
