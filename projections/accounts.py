@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..domain.errors import CorruptionError
 from ..domain.events import Column, Float64, Int16, Int32, Int64, OrdersFilled
 from ..domain.portfolio import Trades, round_trips_of_containers, settle_containers
 from .recorder import DuckDBRecorder
@@ -51,9 +52,21 @@ def fill_columns(event: OrdersFilled, phase_key: int, first: int, capital: float
         Number in its stream of the event's first row.
     capital
         Cash of each container before its first fill.
+
+    Raises
+    ------
+    CorruptionError
+        A container has fills in two symbols.
     """
     order = np.argsort(event.container, kind="stable")
-    container = event.container[order]
+    container, symbol = event.container[order], event.symbol[order]
+    mixed = np.flatnonzero((np.diff(container) == 0) & (np.diff(symbol) != 0))
+    if mixed.size:
+        raise CorruptionError(
+            f"a container must trade one symbol, but container {container[mixed[0]]} has fills in symbols "
+            f"{symbol[mixed[0]]} and {symbol[mixed[0] + 1]}, among the rows from {first}. "
+            "Check the log with `admf verify`."
+        )
     quantity, price, fee = event.quantity[order], event.price[order], event.fee[order]
     position, cash = np.empty(order.size), np.empty(order.size)
     settle_containers(_starts(container), quantity, price, fee, capital, position, cash)
@@ -62,7 +75,7 @@ def fill_columns(event: OrdersFilled, phase_key: int, first: int, capital: float
         "n": first + order,
         "container": container,
         "order_number": event.order[order],
-        "symbol": event.symbol[order],
+        "symbol": symbol,
         "bar": event.bar[order],
         "quantity": quantity,
         "price": price,

@@ -259,7 +259,7 @@ def _started(recorder: DuckDBRecorder, recorded: Recorded) -> tuple[int, float]:
         case (int(key), float(capital)):
             return key, capital
     raise CorruptionError(
-        f"{recorded.address}: a {recorded.topic} must come after the PhaseStarted of its stream, found none. "
+        f"{recorded.address}: {recorded.topic} must come after the PhaseStarted of its stream, found none. "
         "Check the log with `admf verify`."
     )
 

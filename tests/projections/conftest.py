@@ -24,7 +24,6 @@ from admf.domain.events import (
     Stage,
     Trial,
     TrialsCompleted,
-    WorkflowCompleted,
     WorkflowFailed,
     WorkflowStarted,
 )
@@ -186,11 +185,6 @@ def log_groups(bars: BarsLoaded, phase_started) -> list[tuple[str, list[Event]]]
         (RUN, [PhaseSkipped(phase="report", reason="testing failed")]),
         (RUN, [WorkflowFailed(phase="testing", message="it raised")]),
     ]
-
-
-@pytest.fixture
-def completed() -> WorkflowCompleted:
-    return WorkflowCompleted()
 
 
 @pytest.fixture

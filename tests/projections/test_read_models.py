@@ -5,9 +5,10 @@ import threading
 from datetime import datetime, timedelta
 
 import msgspec
+import numpy as np
 import pytest
 from admf.domain.errors import CorruptionError, StoreError
-from admf.domain.events import WorkflowCanceled, WorkflowCompleted
+from admf.domain.events import OrdersFilled, WorkflowCanceled, WorkflowCompleted
 from admf.eventstore.store import open_store
 from admf.projections import read_models, schema
 from admf.projections.read_models import ReadModels
@@ -176,6 +177,34 @@ def test_equity_has_no_rows_where_fills_were_not_recorded(store, append, bars, l
     with ReadModels(None, store) as models:
         assert rows(models, "SELECT count(*) FROM equity") == [(0,)]
         assert rows(models, "SELECT count(*) FROM trials") == [(2,)]
+
+
+def test_fills_of_one_container_in_two_symbols_are_refused(models, small_run, append, log_groups):
+    filled = log_groups[3][1][3]
+    mixed = msgspec.structs.replace(filled, symbol=filled.symbol + np.array([0, 0, 1], np.int16))
+    append(small_run, f"{RUN}/testing", [mixed])
+    with pytest.raises(CorruptionError, match="container 0 has fills in symbols 0 and 1"):
+        models.catch_up()
+
+
+def test_fills_of_a_phase_that_never_started_are_refused(models, small_run, append, log_groups):
+    append(small_run, f"{RUN}/ghost", [log_groups[3][1][3]])
+    with pytest.raises(
+        CorruptionError, match=f"{RUN}/ghost#1: OrdersFilled must come after the PhaseStarted"
+    ):
+        models.catch_up()
+
+
+def test_fills_out_of_container_order_keep_their_numbers(models, small_run, append, log_groups):
+    filled = log_groups[3][1][3]
+    columns = {name: getattr(filled, name) for name in filled.__struct_fields__}
+    columns["container"] = np.array([8, 7, 8], np.int32)
+    append(small_run, f"{RUN}/testing", [OrdersFilled(**columns)])
+    assert rows(models, "SELECT n, container, position FROM fills WHERE phase = 'testing' ORDER BY n") == [
+        (2, 8, 10.0),
+        (3, 7, -10.0),
+        (4, 8, 5.0),
+    ]
 
 
 def test_a_deleted_file_is_built_again_with_the_same_rows(small_run, tmp_path):
