@@ -1,12 +1,11 @@
 """Simulation of containers: from a topology and its market to the events of a phase."""
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
 
-import msgspec
 import numpy as np
 
 from .bars import iso_time
+from .columns import joined
 from .errors import StrategyError
 from .events import (
     CancelReason,
@@ -83,7 +82,7 @@ def simulate(topology: Topology, market: Market, containers: Containers) -> Iter
     for kind in RECORDED[topology.log]:
         same = [event for event in recorded if isinstance(event, kind)]
         if same:
-            yield _joined(same)
+            yield joined(same)
 
 
 def strategy_targets(
@@ -255,20 +254,3 @@ def _orders(book: Book, ids: Int32, ends: Int64) -> list[NumericEvent]:
             )
         )
     return events
-
-
-EventT = TypeVar("EventT", bound=NumericEvent)
-
-
-def _joined(events: list[EventT]) -> EventT:
-    """One event with the rows of several of one type."""
-    if len(events) == 1:
-        return events[0]
-    columns: dict[str, object] = {}
-    for name in events[0].__struct_fields__:
-        parts = [getattr(event, name) for event in events]
-        if isinstance(parts[0], dict):
-            columns[name] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        else:
-            columns[name] = np.concatenate(parts)
-    return msgspec.structs.replace(events[0], **columns)

@@ -47,6 +47,9 @@ class UnknownNameError(ConfigurationError):
         remedy = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
         super().__init__(f"{where + ': ' if where else ''}unknown {kind} {name!r}. {remedy}")
 
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[str]]:
+        return ConfigurationError, (str(self),)
+
 
 class DataError(AdmfError):
     """Market data can't be trusted."""

@@ -71,7 +71,7 @@ class SizingRule(IntEnum):
     """A percentage of equity."""
     UNITS = 1
     """A number of units."""
-    AMOUNT = 2
+    SIZE = 2
     """An amount of currency."""
 
 

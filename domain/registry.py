@@ -8,6 +8,14 @@ from .errors import ConfigurationError, UnknownNameError
 Component = TypeVar("Component")
 
 
+def _origin(component: object) -> tuple[str, str] | int:
+    function = getattr(component, "function", component)
+    function = getattr(function, "py_func", function)
+    if not hasattr(function, "__qualname__"):
+        return id(component)
+    return function.__module__, function.__qualname__
+
+
 class Registry(Generic[Component]):
     """Components of one kind, found by name.
 
@@ -22,8 +30,16 @@ class Registry(Generic[Component]):
         self._components: dict[str, Component] = {}
 
     def register(self, name: str, component: Component) -> None:
-        """Add a component; a name that is taken raises `ConfigurationError`."""
-        if name in self._components:
+        """Add a component.
+
+        Raises
+        ------
+        ConfigurationError
+            The name is taken, unless by a component of the same origin: a module or a notebook cell may be
+            executed again.
+        """
+        taken = self._components.get(name)
+        if taken is not None and _origin(taken) != _origin(component):
             raise ConfigurationError(f"the {self.kind} {name!r} is registered already; choose another name.")
         self._components[name] = component
 

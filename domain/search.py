@@ -4,27 +4,29 @@ A space maps qualified parameters, such as ``cross.fast``, to the values to try.
 """
 
 import ast
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import ConfigurationError, UnknownNameError
 from .events import Bool, Column, Float64, Scalar
 
-_COMPARISONS: dict[type[ast.cmpop], Callable[[object, object], Bool]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+Operand = NDArray[np.generic]
+
+_COMPARISONS: dict[type[ast.cmpop], np.ufunc] = {
+    ast.Lt: np.less,
+    ast.LtE: np.less_equal,
+    ast.Gt: np.greater,
+    ast.GtE: np.greater_equal,
+    ast.Eq: np.equal,
+    ast.NotEq: np.not_equal,
 }
-_ARITHMETIC: dict[type[ast.operator], Callable[[object, object], Column]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+_ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.true_divide,
 }
 
 
@@ -84,39 +86,40 @@ def satisfied(constraint: str, values: Mapping[str, Column | Scalar], where: str
     """
     try:
         tree = ast.parse(constraint, mode="eval")
-        return np.asarray(_evaluate(tree.body, values, where), dtype=np.bool_)
-    except (SyntaxError, TypeError, ValueError) as error:
+        return _evaluate(tree.body, values, where).astype(np.bool_)
+    except (SyntaxError, TypeError, ValueError, KeyError) as error:
         raise ConfigurationError(
-            f"{where + ': ' if where else ''}the constraint {constraint!r} must compare parameters and numbers, "
-            f"as in 'cross.fast < cross.slow' ({error})."
+            f"{where + ': ' if where else ''}the constraint {constraint!r} must compare parameters and "
+            f"numbers, as in 'cross.fast < cross.slow' ({error})."
         ) from error
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Column | Scalar], where: str) -> Column | Scalar:
+def _evaluate(node: ast.expr, values: Mapping[str, Column | Scalar], where: str) -> Operand:
+    result: Operand
     match node:
         case ast.Constant(value=bool() | int() | float() | str() as value):
-            return value
+            result = np.asarray(value)
         case ast.Name() | ast.Attribute():
             name = ast.unparse(node)
             if name not in values:
                 raise UnknownNameError("parameter", name, values, where)
-            return values[name]
+            result = np.asarray(values[name])
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             sides = [_evaluate(side, values, where) for side in (left, *comparators)]
-            holds = [
-                _COMPARISONS[type(op)](a, b) for op, a, b in zip(ops, sides[:-1], sides[1:], strict=True)
-            ]
-            return np.logical_and.reduce(holds)
+            pairs = zip(ops, sides[:-1], sides[1:], strict=True)
+            result = np.logical_and.reduce([_COMPARISONS[type(op)](a, b) for op, a, b in pairs])
         case ast.BoolOp(op=op, values=parts):
             join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return join.reduce([_evaluate(part, values, where) for part in parts])
+            result = join.reduce(np.broadcast_arrays(*(_evaluate(part, values, where) for part in parts)))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return np.logical_not(_evaluate(operand, values, where))
+            result = np.logical_not(_evaluate(operand, values, where))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return np.negative(_evaluate(operand, values, where))
+            result = np.negative(_evaluate(operand, values, where))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            return _ARITHMETIC[type(op)](_evaluate(left, values, where), _evaluate(right, values, where))
-    raise ValueError(f"{ast.unparse(node)!r} can't be used here")
+            result = _ARITHMETIC[type(op)](_evaluate(left, values, where), _evaluate(right, values, where))
+        case _:
+            raise ValueError(f"{ast.unparse(node)!r} can't be used here")
+    return result
 
 
 def best_row(values: Float64, direction: str) -> int:

@@ -236,7 +236,7 @@ def momentum(change: Float64, threshold: float) -> Float64:
     target = np.full(change.size, np.nan)
     for t in range(change.size):
         if not np.isnan(change[t]):
-            target[t] = float(change[t] > threshold) - float(change[t] < -threshold)
+            target[t] = int(change[t] > threshold) - int(change[t] < -threshold)
     return target
 
 

@@ -1,0 +1,42 @@
+"""The types of phases. A phase is a function of its context that simulates and returns what it hands on."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from ...domain.bars import Window
+from ...domain.events import PhaseOutput
+from ...domain.registry import Registry
+from ...domain.topology import Containers, Topology
+from ..configuration import PhaseSection
+from .backtest import backtest, plan_backtest
+from .context import PhaseContext
+from .optimization import optimization, plan_optimization
+from .validation import plan_validation, validation
+
+
+class PhaseType(msgspec.Struct, frozen=True):
+    """A type of phase.
+
+    Attributes
+    ----------
+    plan
+        Returns the containers that follow from the configuration alone, and raises `ConfigurationError` where
+        it can't be carried out.
+    run
+        Simulates them, and others that follow from what came of them, and returns what the phase hands on.
+    sections
+        Which of the optional sections it uses.
+    """
+
+    plan: Callable[[PhaseSection, Topology, Window], Containers]
+    run: Callable[[PhaseContext], PhaseOutput]
+    sections: frozenset[str] = frozenset()
+
+
+PHASES: Registry[PhaseType] = Registry("phase type")
+PHASES.register("backtest", PhaseType(plan_backtest, backtest))
+PHASES.register("optimization", PhaseType(plan_optimization, optimization, frozenset({"optimization"})))
+PHASES.register(
+    "validation", PhaseType(plan_validation, validation, frozenset({"optimization", "walk_forward"}))
+)

@@ -1,0 +1,102 @@
+"""Finding strategies: registered ones, those of installed packages, and functions in the user's own files."""
+
+import inspect
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from ..domain.errors import ConfigurationError, NotFoundError, StrategyError, UnknownNameError
+from ..domain.strategies import STRATEGIES, Strategy, strategy_from
+
+ENTRY_POINTS = "admf.strategies"
+"""Group of entry points under which an installed package offers strategies."""
+
+
+def find_strategy(kind: str, folders: Sequence[Path], where: str = "") -> Strategy:
+    """Return the strategy that a configuration calls by its type.
+
+    Parameters
+    ----------
+    kind
+        A registered type such as ``momentum``, or ``file.py:function``.
+    folders
+        Where the file is looked for, in this order; the current folder comes last.
+    where
+        Path of the type in its configuration, for messages.
+
+    Raises
+    ------
+    UnknownNameError
+        Neither registered nor offered by an installed package; or the file has no such function.
+    NotFoundError
+        There is no such file.
+    StrategyError
+        The file raised when it was read.
+    """
+    file, colon, function = kind.rpartition(":")
+    if colon:
+        return _strategy_in(_user_module(file, folders, where), function, where)
+    if kind not in STRATEGIES:
+        for entry in entry_points(group=ENTRY_POINTS):
+            if entry.name == kind:
+                offered = entry.load()
+                return offered if isinstance(offered, Strategy) else _plain(offered, kind)
+    return STRATEGIES.get(kind, where)
+
+
+def source_hash(strategy: Strategy) -> str:
+    """Return the hash of the source file of a strategy, or "" for one that ships with the package."""
+    function = getattr(strategy.function, "py_func", strategy.function)
+    if function.__module__.startswith(__package__.partition(".")[0] + ".domain."):
+        return ""
+    source = inspect.getsourcefile(function)
+    if source and Path(source).is_file():
+        return sha256(Path(source).read_bytes()).hexdigest()
+    return sha256(inspect.getsource(function).encode()).hexdigest()
+
+
+def _user_module(file: str, folders: Sequence[Path], where: str) -> ModuleType:
+    places = list(dict.fromkeys((*folders, Path.cwd())))
+    path = next((place / file for place in places if (place / file).is_file()), None)
+    if path is None:
+        raise NotFoundError(
+            f"{where + ': ' if where else ''}there is no strategy file {file!r} "
+            f"in {' or '.join(str(place.resolve()) for place in places)}."
+        )
+    name = f"admf_user_{sha256(path.resolve().as_posix().encode()).hexdigest()[:16]}"
+    text = path.read_bytes()
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__dict__.get("__admf_source__") == text:
+        return loaded
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{where}: {path} must be a Python file, ending in .py.")
+    module = module_from_spec(spec)
+    module.__dict__["__admf_source__"] = text
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise StrategyError(f"the strategy file {path} raised {type(error).__name__}: {error}") from error
+    return module
+
+
+def _strategy_in(module: ModuleType, name: str, where: str) -> Strategy:
+    found = module.__dict__.get(name)
+    if isinstance(found, Strategy):
+        return found
+    if not callable(found):
+        functions = [key for key, value in module.__dict__.items() if callable(value) and key[0] != "_"]
+        raise UnknownNameError(f"function in {Path(str(module.__file__)).name}", name, functions, where)
+    return _plain(found, name)
+
+
+def _plain(function: object, name: str) -> Strategy:
+    if not callable(function):
+        raise ConfigurationError(f"strategy {name!r} must be a function, was {type(function).__name__}.")
+    return strategy_from(function, features={}, parameters={}, space={}, name=name)

@@ -1,0 +1,217 @@
+"""What a workflow description may say: the sections of a YAML file, checked key by key.
+
+Every section refuses keys that it does not know. A phase inherits what it does not state from the workflow's
+own sections of the same names.
+"""
+
+import re
+from datetime import date
+from typing import Annotated, Literal, Self, TypeVar
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ..domain.errors import ConfigurationError, UnknownNameError
+from ..domain.events import Scalar
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not NAME.fullmatch(value):
+        raise ValueError(f"a name must consist of letters, digits, '_' and '-', was {value!r}")
+    return value
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def json_text(self) -> str:
+        """Return the section as JSON with sorted keys, so that equal sections are equal texts."""
+        plain = self.model_dump(mode="json", exclude_none=True)
+        return msgspec.json.encode(plain, order="deterministic").decode()
+
+
+class DataSection(Section):
+    """Which bars to read; `start` and `end` bound the bars that are traded, both days included."""
+
+    file: str
+    symbol: str = ""
+    timeframe: str = "1d"
+    start: date | None = None
+    end: date | None = None
+
+
+class CommissionSection(Section):
+    """What each fill costs: a percentage of its value plus a fixed amount."""
+
+    percent: float = Field(0.0, ge=0.0, lt=100.0)
+    fixed: float = Field(0.0, ge=0.0)
+
+
+class SlippageSection(Section):
+    """How much worse than the bar's price a fill is, in basis points."""
+
+    bps: float = Field(0.0, ge=0.0, lt=10_000.0)
+
+
+class ExecutionSection(Section):
+    """How orders become fills."""
+
+    fill: Literal["next_open", "same_close", "next_close"] = "next_open"
+    rounding: Literal["fraction", "floor"] = "fraction"
+    end: Literal["mark", "close", "close_at_open"] = "mark"
+    commission: CommissionSection = CommissionSection()
+    slippage: SlippageSection = SlippageSection()
+
+
+class StrategySection(Section):
+    """A strategy in a phase: `type` is a registered type, or `file.py:function`."""
+
+    type: str
+    name: Name = ""
+    parameters: dict[str, Scalar] = {}
+    direction: Literal["both", "long", "short"] = "both"
+    weight: float | None = Field(None, gt=0.0, le=1.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_its_type(cls, raw: object) -> object:
+        if isinstance(raw, dict) and not raw.get("name") and isinstance(raw.get("type"), str):
+            return {**raw, "name": raw["type"].rpartition(":")[2]}
+        return raw
+
+
+class SizerSection(Section):
+    """How large a position is: a `percentage` of equity, a `size` in currency, or a number of `units`."""
+
+    name: Name = "position_size"
+    type: Literal["percentage", "fixed"]
+    percentage: float | None = Field(None, gt=0.0, le=100.0)
+    size: float | None = Field(None, gt=0.0)
+    units: float | None = Field(None, gt=0.0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        given = {key for key in ("percentage", "size", "units") if getattr(self, key) is not None}
+        accepted = {"percentage"} if self.type == "percentage" else {"size", "units"}
+        if len(given) != 1 or not given <= accepted:
+            raise ValueError(
+                f"a sizer of type {self.type!r} takes exactly one of {', '.join(sorted(accepted))}; "
+                f"it was given {', '.join(sorted(given)) or 'none'}"
+            )
+        return self
+
+
+class RiskSection(Section):
+    """Position sizing."""
+
+    position_sizers: Annotated[tuple[SizerSection, ...], Field(max_length=1)] = ()
+
+
+class OptimizationSection(Section):
+    """A search: without `parameters`, the strategies' own search spaces are used."""
+
+    algorithm: Literal["grid"] = "grid"
+    parameters: dict[str, tuple[Scalar, ...]] = {}
+    constraints: tuple[str, ...] = ()
+    objective: str = "sharpe_ratio"
+    direction: Literal["maximize", "minimize"] | None = None
+
+
+class WalkForwardSection(Section):
+    """Walk-forward folds, in bars; see `admf.domain.folds.walk_forward`."""
+
+    train_size: int = Field(gt=0)
+    test_size: int = Field(gt=0)
+    purge_size: int = Field(0, ge=0)
+    mode: Literal["rolling", "anchored"] = "rolling"
+
+
+class MetricsSection(Section):
+    """By which formulas metrics are computed; `bars_per_year` follows from the timeframe unless given."""
+
+    profile: str = "admf"
+    bars_per_year: float | None = Field(None, gt=0.0)
+
+
+class PhaseSection(Section):
+    """One phase."""
+
+    name: Name
+    type: str
+    depends_on: tuple[str, ...] = ()
+    inherit_best_from: str = ""
+    data: DataSection | None = None
+    capital: float = Field(100_000.0, gt=0.0)
+    execution: ExecutionSection = ExecutionSection()
+    strategies: tuple[StrategySection, ...] = ()
+    risk: RiskSection = RiskSection()
+    optimization: OptimizationSection | None = None
+    walk_forward: WalkForwardSection | None = None
+    metrics: MetricsSection = MetricsSection()
+    log: Literal["full", "fills", "metrics"] = "full"
+    shard_size: int | None = Field(None, gt=0)
+
+
+class WorkflowSection(Section):
+    """A whole workflow, resolved: every phase states all that it needs."""
+
+    name: str
+    seed: int = 0
+    phases: Annotated[tuple[PhaseSection, ...], Field(min_length=1)]
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def read_section(model: type[SectionT], raw: object, where: str) -> SectionT:
+    """Check a raw mapping against a section.
+
+    Raises
+    ------
+    UnknownNameError
+        A key that the section does not have; names its path and the nearest match.
+    ConfigurationError
+        A value that is missing or of the wrong kind; names its path and what was found.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = _path(where, first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UnknownNameError(
+                "key", str(first["loc"][-1]), _keys(model, first["loc"][:-1]), path
+            ) from None
+        found = "" if first["type"] == "missing" else f", was {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{path}: {message[:1].lower()}{message[1:]}{found}.") from None
+
+
+def _path(where: str, location: tuple[int | str, ...]) -> str:
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return (where + steps).removeprefix(".")
+
+
+def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the section at `location` inside a model accepts."""
+    for step in location:
+        if isinstance(step, str) and step in model.model_fields:
+            inner = _section_in(model.model_fields[step].annotation)
+            model = inner or model
+    return list(model.model_fields)
+
+
+def _section_in(annotation: object) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _section_in(argument)) is not None:
+            return found
+    return None

@@ -1,0 +1,116 @@
+"""The single entry point: workflows in, results out."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .executors import Executor, InProcess, ProcessPool
+from .loading import load_workflow
+from .progress import Progress, Silence
+from .result import WorkflowResult
+from .sequencer import Sequencer, check_workflow
+from .workspace import Workspace
+
+
+class Coordinator:
+    """Runs workflows in a workspace.
+
+    It resolves a workflow, lets a `Sequencer` run it, and returns the result. It executes nothing itself, and
+    never touches an event.
+
+    Parameters
+    ----------
+    store
+        Where runs are kept; see `Workspace`.
+    workers
+        Number of worker processes; with 1, everything happens in the current process. The log is the same.
+    progress
+        Follows the runs.
+
+    Examples
+    --------
+    >>> from admf import Coordinator
+    >>> with Coordinator(store="memory://") as coordinator:
+    ...     result = coordinator.execute_workflow({"workflow": "backtest", "strategy": "momentum",
+    ...                                            "data_file": "sp500.csv"})
+    >>> result.status
+    'completed'
+    """
+
+    def __init__(
+        self, store: str | Path | None = None, *, workers: int = 1, progress: Progress | None = None
+    ) -> None:
+        self.workspace = Workspace(store)
+        self._executor: Executor = InProcess() if workers == 1 else ProcessPool(workers)
+        self._progress = progress or Silence()
+
+    def execute_workflow(
+        self, source: str | Path | Mapping[str, object], changes: Iterable[str] = ()
+    ) -> WorkflowResult:
+        """Run a workflow to its end.
+
+        Parameters
+        ----------
+        source
+            Path of a YAML file, name of a template, or the same as a mapping.
+        changes
+            Settings that replace those of the source, as ``path=value``.
+
+        Raises
+        ------
+        AdmfError
+            The workflow is wrong, which is found before anything is run, or one of its phases failed.
+        """
+        workflow = load_workflow(source, changes)
+        warnings = check_workflow(workflow)
+        run = new_run_id()
+        Sequencer(self.workspace.store, self._executor, self._progress).run(workflow, run)
+        return WorkflowResult(self.workspace, run, tuple(warnings))
+
+    def result(self, run: str) -> WorkflowResult:
+        """Return what came of an earlier run; an unknown one raises `NotFoundError`."""
+        return WorkflowResult(self.workspace, run)
+
+    def close(self) -> None:
+        """Stop the workers and close the workspace; results can't be asked any more."""
+        self.stop_workers()
+        self.workspace.close()
+
+    def stop_workers(self) -> None:
+        """Stop the worker processes; what was run can still be asked."""
+        self._executor.close()
+
+    def __enter__(self) -> "Coordinator":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def new_run_id() -> str:
+    """Return a new run id, such as ``workflow_20261121_101500_ab12cd34``."""
+    return f"workflow_{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
+
+
+def run(
+    source: str | Path | Mapping[str, object],
+    *,
+    store: str | Path | None = None,
+    workers: int = 1,
+    changes: Iterable[str] = (),
+) -> WorkflowResult:
+    """Run a workflow and return its result; see `Coordinator` for the parameters.
+
+    Examples
+    --------
+    >>> import admf
+    >>> result = admf.run("train_test", store="memory://")
+    >>> result.phase("training").output.trials
+    25
+    """
+    coordinator = Coordinator(store, workers=workers)
+    try:
+        return coordinator.execute_workflow(source, changes)
+    finally:
+        coordinator.stop_workers()

@@ -1,0 +1,76 @@
+"""What a phase may touch: its section, its topology, the bars, and a way to simulate containers."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+import numpy as np
+
+from ...domain.bars import Bars, Window
+from ...domain.events import Column, Segment, Trial, TrialsCompleted
+from ...domain.topology import Containers
+from ..configuration import PhaseSection
+
+
+class PhaseContext(msgspec.Struct, frozen=True):
+    """What a phase works with.
+
+    Attributes
+    ----------
+    section
+        Its resolved configuration.
+    bars, window
+        The bars up to the end of the period, and the period that is traded.
+    planned
+        The containers that its plan returned.
+    simulate
+        Simulates containers, appends what happened to the phase's stream, and returns the trials.
+    """
+
+    section: PhaseSection
+    bars: Bars
+    window: Window
+    planned: Containers
+    simulate: Callable[[Containers], TrialsCompleted]
+
+
+def containers_over(
+    window: Window,
+    parameters: Mapping[str, Column],
+    *,
+    count: int = 1,
+    first_id: int = 0,
+    fold: int = -1,
+    segment: Segment = Segment.WHOLE,
+) -> Containers:
+    """Return `count` containers that trade one window, with their `parameters` in columns."""
+    return Containers(
+        first_id=first_id,
+        fold=np.full(count, fold, np.int16),
+        segment=np.full(count, segment, np.int8),
+        first_bar=np.full(count, window.first, np.int32),
+        stop_bar=np.full(count, window.stop, np.int32),
+        parameters=parameters,
+    )
+
+
+def joined_containers(parts: list[Containers]) -> Containers:
+    """Put containers with consecutive ids and the same parameters one after the other."""
+    return Containers(
+        first_id=parts[0].first_id,
+        fold=np.concatenate([part.fold for part in parts]),
+        segment=np.concatenate([part.segment for part in parts]),
+        first_bar=np.concatenate([part.first_bar for part in parts]),
+        stop_bar=np.concatenate([part.stop_bar for part in parts]),
+        parameters={
+            name: np.concatenate([part.parameters[name] for part in parts]) for name in parts[0].parameters
+        },
+    )
+
+
+def trial_at(trials: TrialsCompleted, row: int) -> Trial:
+    """Return one row of the trials."""
+    return Trial(
+        container=int(trials.container[row]),
+        parameters={name: column[row].item() for name, column in trials.parameters.items()},
+        metrics={name: float(column[row]) for name, column in trials.metrics.items()},
+    )

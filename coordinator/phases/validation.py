@@ -1,0 +1,128 @@
+"""Out of sample: parameters found elsewhere on new bars, or walk-forward folds that train and then test."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ...domain.bars import Window, iso_time
+from ...domain.errors import ConfigurationError
+from ...domain.events import Column, Fold, PhaseOutput, Segment, Trial, TrialsCompleted
+from ...domain.folds import FoldWindows, walk_forward
+from ...domain.search import best_row
+from ...domain.topology import Containers, Topology
+from ..configuration import PhaseSection, WalkForwardSection
+from .backtest import backtest
+from .context import PhaseContext, containers_over, joined_containers, trial_at
+from .optimization import study_direction, study_parameters
+
+
+def plan_validation(section: PhaseSection, topology: Topology, window: Window) -> Containers:
+    """Plan the single container; or with folds, every trial on every train window, or every test window."""
+    if section.walk_forward is None:
+        if section.optimization is not None:
+            raise ConfigurationError(
+                f"phase {section.name!r}: a validation optimizes only inside of folds; add walk_forward, "
+                "or inherit the best parameters of an optimization phase."
+            )
+        return containers_over(window, {})
+    folds = fold_windows(section.walk_forward, window)
+    if section.optimization is None:
+        return _test_containers(folds, {}, 0)
+    study_direction(section.optimization)
+    parameters = study_parameters(section.optimization, topology)
+    count = next(iter(parameters.values())).size
+    return joined_containers(
+        [
+            containers_over(
+                fold.train,
+                parameters,
+                count=count,
+                first_id=number * count,
+                fold=number,
+                segment=Segment.TRAIN,
+            )
+            for number, fold in enumerate(folds)
+        ]
+    )
+
+
+def validation(context: PhaseContext) -> PhaseOutput:
+    """Validate out of sample.
+
+    With ``walk_forward``, each fold tests, on the bars after its train window, the parameters that were best
+    on it; without an ``optimization`` the configured parameters are tested on each fold. Otherwise the
+    configured or inherited parameters are simulated over the whole period.
+    """
+    section = context.section
+    if section.walk_forward is None:
+        return backtest(context)
+    folds = fold_windows(section.walk_forward, context.window)
+    results = context.simulate(context.planned)
+    if section.optimization is None:
+        return _output(context, folds, [None] * len(folds), results)
+    study = section.optimization
+    direction = study_direction(study)
+    count = len(context.planned) // len(folds)
+    objective = results.metrics[study.objective].reshape(len(folds), count)
+    rows = [number * count + best_row(values, direction) for number, values in enumerate(objective)]
+    chosen = {name: column[rows] for name, column in context.planned.parameters.items()}
+    tests = context.simulate(_test_containers(folds, chosen, len(context.planned)))
+    return _output(context, folds, [trial_at(results, row) for row in rows], tests)
+
+
+def fold_windows(section: WalkForwardSection, window: Window) -> tuple[FoldWindows, ...]:
+    """Cut the period of a phase into folds."""
+    return walk_forward(
+        window,
+        train_size=section.train_size,
+        test_size=section.test_size,
+        purge_size=section.purge_size,
+        mode=section.mode,
+    )
+
+
+def _test_containers(
+    folds: tuple[FoldWindows, ...], chosen: Mapping[str, Column], first_id: int
+) -> Containers:
+    return joined_containers(
+        [
+            containers_over(
+                fold.test,
+                {name: column[number : number + 1] for name, column in chosen.items()},
+                first_id=first_id + number,
+                fold=number,
+                segment=Segment.TEST,
+            )
+            for number, fold in enumerate(folds)
+        ]
+    )
+
+
+def _output(
+    context: PhaseContext,
+    folds: tuple[FoldWindows, ...],
+    best: list[Trial] | list[None],
+    tests: TrialsCompleted,
+) -> PhaseOutput:
+    time = context.bars.time
+    study = context.section.optimization
+    steps = tuple(
+        Fold(
+            number=number,
+            train_start=iso_time(time[fold.train.first]),
+            train_end=iso_time(time[fold.train.stop - 1]),
+            test_start=iso_time(time[fold.test.first]),
+            test_end=iso_time(time[fold.test.stop - 1]),
+            best=best[number],
+            test=trial_at(tests, number),
+        )
+        for number, fold in enumerate(folds)
+    )
+    return PhaseOutput(
+        objective=study.objective if study else "",
+        direction=study_direction(study) if study else "",
+        best=steps[-1].test,
+        metrics={name: float(np.mean(column)) for name, column in tests.metrics.items()},
+        trials=len(context.planned),
+        folds=steps,
+    )

@@ -1,0 +1,184 @@
+"""What came of a run: read from its streams and the read models, whenever it is asked for."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..domain.errors import NotFoundError
+from ..domain.events import PhaseOutput, Scalar
+from .extraction import Row, extracted_results
+from .trace_query import TraceQuery
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..projections.answer import Json
+
+HEADLINE = ("total_return", "annual_return", "sharpe_ratio", "max_drawdown", "trades", "win_rate", "exposure")
+"""Metrics that a summary shows, in this order."""
+FRACTIONS = frozenset({"total_return", "annual_return", "max_drawdown", "win_rate", "exposure"})
+"""Headline metrics that are shown as percentages."""
+
+
+class PhaseResult:
+    """What came of one phase.
+
+    Its attributes can also be read by key: ``phase["extracted_results"]``.
+    """
+
+    def __init__(self, workspace: Workspace, run: str, row: dict[str, "Json"]) -> None:
+        self._workspace = workspace
+        self._run = run
+        self.name = str(row["phase"])
+        self.type = str(row["type"])
+        self.status = str(row["status"])
+        self.stream = str(row["stream"])
+        self.head_hash = str(row["head_hash"] or "")
+        self.events = int(str(row["events"] or 0))
+        self.rows = int(str(row["rows"] or 0))
+
+    def __getitem__(self, key: str) -> object:
+        if key.startswith("_") or not hasattr(self, key):
+            raise KeyError(key)
+        return getattr(self, key)
+
+    @cached_property
+    def output(self) -> PhaseOutput:
+        """What the phase handed on; `NotFoundError` is raised for a phase that did not end well."""
+        return TraceQuery(self._workspace.store).get_phase_output(self._run, self.name)
+
+    @cached_property
+    def extracted_results(self) -> dict[str, list[Row]]:
+        """Rows of ``portfolio_metrics``, ``signals`` and ``fills``, taken from the phase's own stream."""
+        return extracted_results(TraceQuery(self._workspace.store).events(self.stream))
+
+    def trials(self) -> "pd.DataFrame":
+        """Return one row per container: its window, parameters and metrics."""
+        frame = self._frame("trials JOIN portfolio_metrics USING (run, phase, container)")
+        parameters = [msgspec.json.decode(text, type=dict[str, Scalar]) for text in frame.pop("parameters")]
+        for place, name in enumerate(sorted({name for row in parameters for name in row})):
+            frame.insert(place + 1, name, [row.get(name) for row in parameters])
+        return frame
+
+    def signals(self) -> "pd.DataFrame":
+        """Return one row per change of a strategy's target exposure."""
+        return self._frame("signals")
+
+    def orders(self) -> "pd.DataFrame":
+        """Return one row per order, with what became of it."""
+        return self._frame("orders")
+
+    def fills(self) -> "pd.DataFrame":
+        """Return one row per fill, with the position and the cash after it."""
+        return self._frame("fills")
+
+    def trades(self) -> "pd.DataFrame":
+        """Return one row per round trip."""
+        return self._frame("trades")
+
+    def equity(self, container: int | None = None) -> "pd.DataFrame":
+        """Return one row per bar: cash, position, equity and drawdown of a container, by default the best.
+
+        Raises
+        ------
+        NotFoundError
+            The phase chose no container, and none was given.
+        """
+        best = self.output.best
+        chosen = container if container is not None else best.container if best else None
+        if chosen is None:
+            raise NotFoundError(f"phase {self.name!r} chose no container; give the id of one.")
+        return self._frame("equity", "AND container = ? ORDER BY bar", chosen)
+
+    def _frame(self, source: str, condition: str = "", *parameters: object) -> "pd.DataFrame":
+        sql = f"SELECT * EXCLUDE (run, phase) FROM {source} WHERE run = ? AND phase = ? "
+        order = condition or "ORDER BY ALL"
+        return self._workspace.read_models.query(sql + order, (self._run, self.name, *parameters)).frame()
+
+
+class WorkflowResult:
+    """What came of a run.
+
+    It can also be read like the nested mapping ``result["results"]["phase_results"][phase]``.
+
+    Parameters
+    ----------
+    workspace
+        Where the run is kept; it must stay open as long as the result is asked.
+    run
+        The run's id.
+    warnings
+        What deserved attention before the run.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such run.
+    """
+
+    def __init__(self, workspace: Workspace, run: str, warnings: tuple[str, ...] = ()) -> None:
+        self._workspace = workspace
+        found = workspace.read_models.query("SELECT * FROM runs WHERE run = ?", (run,)).records()
+        if not found:
+            raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
+        self.run = run
+        self.name = str(found[0]["name"])
+        self.status = str(found[0]["status"])
+        self.warnings = warnings
+        rows = workspace.read_models.query("SELECT * FROM phases WHERE run = ? ORDER BY started_at", (run,))
+        self.phases = {str(row["phase"]): PhaseResult(workspace, run, row) for row in rows.records()}
+
+    def __getitem__(self, key: str) -> object:
+        views: dict[str, object] = {
+            "run": self.run,
+            "status": self.status,
+            "metrics": self.metrics,
+            "results": {"phase_results": self.phases},
+        }
+        return views[key]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Headline metrics of the last phase that ended well."""
+        completed = [phase for phase in self.phases.values() if phase.status == "completed"]
+        return completed[-1].output.metrics if completed else {}
+
+    def phase(self, name: str) -> PhaseResult:
+        """Return the result of a phase.
+
+        Raises
+        ------
+        NotFoundError
+            The run has no such phase.
+        """
+        if name not in self.phases:
+            raise NotFoundError(
+                f"the run {self.run} has no phase {name!r}; its phases are {', '.join(self.phases)}."
+            )
+        return self.phases[name]
+
+    def summary(self) -> str:
+        """Return a text with the headline metrics and the head hash of each phase."""
+        lines = [f"{self.name}  {self.run}  {self.status}"]
+        for phase in self.phases.values():
+            lines.append(f"\n{phase.name} ({phase.type}, {phase.status}, {phase.rows:,} rows)")
+            if phase.status != "completed":
+                continue
+            output = phase.output
+            if output.best and output.best.parameters:
+                chosen = ", ".join(f"{name}={value}" for name, value in output.best.parameters.items())
+                lines.append(f"  best of {output.trials:,} trials: {chosen}")
+            lines += [f"  {name:<14} {shown(name, output.metrics[name]):>10}" for name in HEADLINE]
+            lines.append(f"  head hash      {phase.head_hash}")
+        return "\n".join(lines)
+
+
+def shown(metric: str, value: float) -> str:
+    """Write a metric for people: fractions as percentages, "-" for one that is not defined."""
+    if value != value:
+        return "-"
+    if metric in FRACTIONS:
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if metric == "trades" else f"{value:,.3f}"

@@ -1,0 +1,170 @@
+"""Running the phases of a workflow in order, and what passes from one to the next."""
+
+import platform
+from importlib.metadata import version
+from os import getpid
+
+from ..domain.bars import gaps, iso_time
+from ..domain.errors import AdmfError
+from ..domain.events import (
+    PhaseCompleted,
+    PhaseFailed,
+    Scalar,
+    WorkflowCanceled,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowStarted,
+)
+from ..eventstore.record import Head
+from ..eventstore.store import EventStore
+from .configuration import PhaseSection
+from .data_files import DataFiles
+from .executors import Executor
+from .loading import Raw, Workflow, ordered_phases, resolved_phase, resolved_workflow
+from .phase_execution import PhaseExecution
+from .phases import PHASES
+from .progress import Progress
+from .stream_writer import StreamWriter
+from .topology_builder import build_topology
+from .trace_query import TraceQuery, phase_stream
+
+
+def check_workflow(workflow: Workflow) -> list[str]:
+    """Find what is wrong with a workflow before anything is run.
+
+    Returns
+    -------
+    list of str
+        Warnings, such as gaps in the data.
+
+    Raises
+    ------
+    AdmfError
+        A section, reference, component or data file is wrong; the message says which and why.
+    """
+    warnings: dict[str, None] = {}
+    files = DataFiles(workflow.folder)
+    for section in resolved_workflow(workflow).phases:
+        topology = build_topology(section, (workflow.folder,), section.name)
+        bars, window = files.bars(section)
+        PHASES.get(section.type).plan(section, topology, window)
+        for gap in gaps(bars.head(window.stop)):
+            if gap.next_time >= bars.time[window.first]:
+                warnings[
+                    f"{bars.symbol}: {gap.missing} bars seem to be missing between "
+                    f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."
+                ] = None
+    return list(warnings)
+
+
+class Sequencer:
+    """Runs workflows: one phase after the other, in the order of their dependencies.
+
+    It owns what passes from phase to phase, and lets nothing pass but through the streams.
+
+    Parameters
+    ----------
+    store
+        Where everything that happens is appended.
+    executor
+        Where shards are simulated.
+    progress
+        Follows the run.
+    """
+
+    def __init__(self, store: EventStore, executor: Executor, progress: Progress) -> None:
+        self._store = store
+        self._executor = executor
+        self._progress = progress
+        self._trace = TraceQuery(store)
+
+    def run(self, workflow: Workflow, workflow_id: str) -> None:
+        """Run a workflow from its beginning, as the run called `workflow_id`.
+
+        Raises
+        ------
+        AdmfError
+            A phase failed; the failure is in the log too, and so is all that was completed before it.
+        KeyboardInterrupt
+            The run was interrupted, which is in the log too.
+        """
+        journal = StreamWriter(self._store, workflow_id)
+        journal.append([_workflow_started(workflow)])
+        execution = PhaseExecution(self._store, self._executor, self._progress, workflow.folder)
+        files = DataFiles(workflow.folder)
+        phases = ordered_phases(workflow)
+        for number, (raw, where) in enumerate(phases, start=1):
+            name = str(raw["name"])
+            self._progress.phase_started(name, number, len(phases))
+            try:
+                section = self._section(workflow, workflow_id, raw, where)
+                stream = phase_stream(workflow_id, name)
+                writer = StreamWriter(self._store, stream, self._cause(workflow_id, section))
+                execution.run(section, *files.bars(section), writer)
+            except AdmfError as error:
+                failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
+                journal.append([failed, WorkflowFailed(phase=name, message=str(error))])
+                raise
+            except KeyboardInterrupt:
+                journal.append([WorkflowCanceled(reason=f"interrupted during the phase {name}")])
+                raise
+            journal.append([_phase_completed(name, writer.head)], cause=f"{stream}#{writer.head.rows}")
+            self._progress.phase_completed(name)
+        journal.append([WorkflowCompleted()])
+
+    def _section(self, workflow: Workflow, workflow_id: str, raw: Raw, where: str) -> PhaseSection:
+        """Resolve a phase with what the phase that it inherits from has handed on, read from its stream."""
+        source = str(raw.get("inherit_best_from", ""))
+        if not source:
+            return resolved_phase(workflow, raw, None, where)
+        stated = self._trace.get_phase_configuration(workflow_id, source)
+        best = self._trace.get_phase_output(workflow_id, source).best
+        section = PhaseSection.model_validate_json(stated)
+        inherited = with_parameters(section, best.parameters) if best else section
+        return resolved_phase(workflow, raw, inherited, where)
+
+    def _cause(self, workflow_id: str, section: PhaseSection) -> str:
+        """Address of the event that led to a phase: what it inherits, else the start of the workflow."""
+        if section.inherit_best_from:
+            return self._trace.output_address(workflow_id, section.inherit_best_from)
+        return f"{workflow_id}#1"
+
+
+def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> PhaseSection:
+    """Return a section whose strategies and sizer have the given parameters, such as ``cross.fast``."""
+    strategies = []
+    for strategy in section.strategies:
+        prefix = f"{strategy.name}."
+        own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
+        strategies.append(strategy.model_copy(update={"parameters": {**strategy.parameters, **own}}))
+    sizers = []
+    for sizer in section.risk.position_sizers:
+        prefix = f"{sizer.name}."
+        own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
+        sizers.append(sizer.model_copy(update=own))
+    risk = section.risk.model_copy(update={"position_sizers": tuple(sizers)})
+    return section.model_copy(update={"strategies": tuple(strategies), "risk": risk})
+
+
+def _workflow_started(workflow: Workflow) -> WorkflowStarted:
+    resolved = resolved_workflow(workflow)
+    return WorkflowStarted(
+        name=workflow.name,
+        configuration=resolved.json_text(),
+        phases=tuple(section.name for section in resolved.phases),
+        seed=workflow.seed,
+        package_version=version("admf"),
+        python_version=platform.python_version(),
+        host=platform.node(),
+        process=getpid(),
+    )
+
+
+def _phase_completed(phase: str, head: Head) -> PhaseCompleted:
+    return PhaseCompleted(
+        phase=phase,
+        stream=head.stream,
+        events=head.version,
+        rows=head.rows,
+        head_hash=head.content_hash.hex(),
+    )

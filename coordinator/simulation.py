@@ -1,0 +1,102 @@
+"""One phase's simulation, as work that can be cut into shards and carried out in any process.
+
+A shard is a range of containers. Its boundaries follow from the configuration and the data alone, and what it
+yields depends on nothing but its containers; so the log is the same for every executor and number of workers.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ..domain.bars import Bars
+from ..domain.engine import simulate
+from ..domain.features import Feature, feature_table
+from ..domain.topology import Containers, Market, Topology, needed_features
+from ..eventstore.codec import EncodedEvent, encode
+from .configuration import PhaseSection
+from .topology_builder import build_topology
+
+SHARD_STEPS = 4_000_000
+"""Bars x containers of a shard, where the configuration does not fix its size."""
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+class Simulation(msgspec.Struct, frozen=True):
+    """What the shards of a phase share.
+
+    Attributes
+    ----------
+    section
+        The phase's resolved configuration.
+    folder
+        Where files of user strategies are looked for.
+    topology, market
+        Built from the section; the market holds the features of all containers.
+    """
+
+    section: PhaseSection
+    folder: Path
+    topology: Topology
+    market: Market
+
+    def __call__(self, shard: Containers) -> list[EncodedEvent]:
+        """Simulate a shard and return its events, ready to be appended."""
+        return [encode(event) for event in simulate(self.topology, self.market, shard)]
+
+
+def prepared_simulation(
+    section: PhaseSection, folder: Path, topology: Topology, bars: Bars, planned: Containers
+) -> Simulation:
+    """Compute each distinct feature that the planned containers need, once."""
+    features = needed_features(topology, planned)
+    return Simulation(section, folder, topology, Market(bars, features, feature_table(features, bars)))
+
+
+def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:
+    """Cut containers into shards of the configured size, or of one that suits the number of bars."""
+    step = simulation.section.shard_size or max(1, SHARD_STEPS // len(simulation.market.bars))
+    for start in range(0, len(containers), step):
+        yield containers.part(start, min(start + step, len(containers)))
+
+
+class PublishedSimulation(msgspec.Struct, frozen=True):
+    """A simulation whose bars and features lie in files that all processes map: shared, not copied."""
+
+    section: str
+    folder: Path
+    published: Path
+
+    def __call__(self, shard: Containers) -> list[EncodedEvent]:
+        """Simulate a shard in the current process."""
+        return _opened(self)(shard)
+
+
+def publish(simulation: Simulation, folder: Path) -> PublishedSimulation:
+    """Write the bars and features of a simulation into a folder, for other processes to map."""
+    bars, market = simulation.market.bars, simulation.market
+    np.save(folder / "time.npy", bars.time)
+    np.save(folder / "bars.npy", np.stack([getattr(bars, name) for name in COLUMNS]))
+    np.save(folder / "features.npy", market.table)
+    described = (bars.symbol, bars.timeframe, market.features)
+    (folder / "features.msgpack").write_bytes(msgspec.msgpack.encode(described))
+    return PublishedSimulation(simulation.section.json_text(), simulation.folder, folder)
+
+
+@lru_cache(maxsize=1)
+def _opened(published: PublishedSimulation) -> Simulation:
+    section = PhaseSection.model_validate_json(published.section)
+    folder = published.published
+    symbol, timeframe, features = msgspec.msgpack.decode(
+        (folder / "features.msgpack").read_bytes(), type=tuple[str, str, tuple[Feature, ...]]
+    )
+    time = np.load(folder / "time.npy", mmap_mode="r")
+    series = np.load(folder / "bars.npy", mmap_mode="r")
+    columns = dict(zip(COLUMNS, series, strict=True))
+    bars = Bars(symbol=symbol, timeframe=timeframe, time=time, **columns)
+    market = Market(bars, features, np.load(folder / "features.npy", mmap_mode="r"))
+    topology = build_topology(section, (published.folder,))
+    return Simulation(section, published.folder, topology, market)

@@ -1,0 +1,54 @@
+"""Where runs are kept: an event store, and beside it the read models that can be thrown away."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from ..eventstore.store import EventStore, open_store
+from ..projections.read_models import ReadModels
+
+FOLDER = ".admf"
+VARIABLE = "ADMF_STORE"
+
+
+class Workspace:
+    """An event store with its read models.
+
+    Parameters
+    ----------
+    location
+        A folder, an SQLite file (``.sqlite`` or ``.db``), ``memory://`` or ``postgresql://...``; where it is
+        None, the environment variable ``ADMF_STORE``, else the folder ``.admf`` in the current one.
+
+    Raises
+    ------
+    StoreError
+        The store can't be opened.
+    """
+
+    def __init__(self, location: str | Path | None = None) -> None:
+        chosen = str(location or os.environ.get(VARIABLE) or FOLDER)
+        if chosen == "memory://":
+            url, read_models = chosen, None
+        elif "://" in chosen and not chosen.startswith("sqlite:"):
+            url = chosen
+            read_models = Path(FOLDER) / f"readmodels-{sha256(chosen.encode()).hexdigest()[:12]}.duckdb"
+            read_models.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            path = Path(chosen.removeprefix("sqlite:///"))
+            file = path if path.suffix in (".sqlite", ".db") else path / "events.sqlite"
+            url = str(file)
+            read_models = file.with_name("readmodels.duckdb" if file != path else f"{file.stem}.duckdb")
+        self.store: EventStore = open_store(url)
+        self.read_models = ReadModels(read_models, self.store)
+
+    def close(self) -> None:
+        """Close both."""
+        self.read_models.close()
+        self.store.close()
+
+    def __enter__(self) -> "Workspace":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

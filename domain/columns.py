@@ -1,0 +1,37 @@
+"""Numeric events as tables: several joined into one, and a range of rows of one."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from .events import NumericEvent
+
+EventT = TypeVar("EventT", bound=NumericEvent)
+
+
+def joined(events: Sequence[EventT]) -> EventT:
+    """Return one event with the rows of several of its type, in order."""
+    if len(events) == 1:
+        return events[0]
+    columns: dict[str, object] = {}
+    for name in events[0].__struct_fields__:
+        parts = [getattr(event, name) for event in events]
+        if isinstance(parts[0], dict):
+            columns[name] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        else:
+            columns[name] = np.concatenate(parts)
+    return msgspec.structs.replace(events[0], **columns)
+
+
+def rows(event: EventT, start: int, stop: int) -> EventT:
+    """Return the rows of an event from `start` to `stop` (excluded), as views."""
+    columns: dict[str, object] = {}
+    for name in event.__struct_fields__:
+        column = getattr(event, name)
+        if isinstance(column, dict):
+            columns[name] = {key: values[start:stop] for key, values in column.items()}
+        else:
+            columns[name] = column[start:stop]
+    return msgspec.structs.replace(event, **columns)
