@@ -1,20 +1,24 @@
 """Executors: where the shards of a phase are simulated. All give the same results in the same order."""
 
-import multiprocessing
 import os
-import signal
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from ..domain.errors import AdmfError
+from ..domain.errors import AdmfError, StrategyError
 from ..domain.topology import Containers
 from ..eventstore.codec import EncodedEvent
+from . import worker
 from .simulation import Simulation, publish
+
+MEMORY = Path("/dev/shm")
+"""Where files lie in memory, on systems that have it."""
 
 
 class Executor(Protocol):
@@ -44,50 +48,73 @@ class ProcessPool:
     Parameters
     ----------
     workers
-        Number of processes. They start with the first phase and stay until `close`.
+        Number of processes. They start with the first shard and stay until `close`.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload([Simulation.__module__])
-        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="admf-worker")
 
     def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Iterator[list[EncodedEvent]]:
         """Simulate shards and yield the events of each, in the order of the shards.
 
         Raises
         ------
+        StrategyError
+            A strategy failed in a worker.
         AdmfError
             A worker died, such as for want of memory.
         """
-        memory = Path("/dev/shm")
-        root = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+        self._start()
+        root = MEMORY if os.access(MEMORY, os.W_OK) else None
         with TemporaryDirectory(prefix="admf-", dir=root) as folder:
             published = publish(simulation, Path(folder))
             waiting: deque[Future[list[EncodedEvent]]] = deque()
             try:
                 for shard in shards:
-                    waiting.append(self._pool.submit(published, shard))
+                    waiting.append(self._threads.submit(self._ask, worker.request_for(published, shard)))
                     if len(waiting) > 2 * self._workers:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
-            except BrokenProcessPool as error:
-                raise AdmfError(
-                    f"one of the {self._workers} worker processes died, perhaps for want of memory; all "
-                    "completed work is kept. Run again with fewer --workers."
-                ) from error
             finally:
                 for future in waiting:
                     future.cancel()
 
     def close(self) -> None:
         """Stop the workers; shards that have not begun are dropped."""
-        self._pool.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.communicate()
 
+    def _start(self) -> None:
+        while len(self._processes) < self._workers:
+            command = [sys.executable, "-P", "-m", worker.__name__]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._processes.append(process)
+            self._idle.put(process)
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def _ask(self, request: worker.Request) -> list[EncodedEvent]:
+        process = self._idle.get()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            worker.send(process.stdin, request)
+            answer = worker.receive(process.stdout)
+        except BrokenPipeError:
+            answer = None
+        finally:
+            self._idle.put(process)
+        match answer:
+            case worker.Done(events=events):
+                return events
+            case worker.Failed(message=message, strategy=strategy):
+                raise StrategyError(message) if strategy else AdmfError(message)
+        raise AdmfError(
+            f"one of the {self._workers} worker processes died, perhaps for want of memory; all completed "
+            "work is kept. Run again with fewer --workers."
+        )
