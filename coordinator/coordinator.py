@@ -9,7 +9,8 @@ from .executors import Executor, InProcess, ProcessPool
 from .loading import load_workflow
 from .progress import Progress, Silence
 from .result import WorkflowResult
-from .sequencer import Sequencer, check_workflow
+from .sequencer import Sequencer
+from .workflow_check import check_workflow
 from .workspace import Workspace
 
 
@@ -63,10 +64,10 @@ class Coordinator:
             The workflow is wrong, which is found before anything is run, or one of its phases failed.
         """
         workflow = load_workflow(source, changes)
-        warnings = check_workflow(workflow)
+        warnings = check_workflow(workflow).warnings
         run = new_run_id()
         Sequencer(self.workspace.store, self._executor, self._progress).run(workflow, run)
-        return WorkflowResult(self.workspace, run, tuple(warnings))
+        return WorkflowResult(self.workspace, run, warnings)
 
     def result(self, run: str) -> WorkflowResult:
         """Return what came of an earlier run; an unknown one raises `NotFoundError`."""

@@ -4,7 +4,6 @@ import platform
 from importlib.metadata import version
 from os import getpid
 
-from ..domain.bars import gaps, iso_time
 from ..domain.errors import AdmfError
 from ..domain.events import (
     PhaseCompleted,
@@ -22,39 +21,9 @@ from .data_files import DataFiles
 from .executors import Executor
 from .loading import Raw, Workflow, ordered_phases, resolved_phase, resolved_workflow
 from .phase_execution import PhaseExecution
-from .phases import PHASES
 from .progress import Progress
 from .stream_writer import StreamWriter
-from .topology_builder import build_topology
 from .trace_query import TraceQuery, phase_stream
-
-
-def check_workflow(workflow: Workflow) -> list[str]:
-    """Find what is wrong with a workflow before anything is run.
-
-    Returns
-    -------
-    list of str
-        Warnings, such as gaps in the data.
-
-    Raises
-    ------
-    AdmfError
-        A section, reference, component or data file is wrong; the message says which and why.
-    """
-    warnings: dict[str, None] = {}
-    files = DataFiles(workflow.folder)
-    for section in resolved_workflow(workflow).phases:
-        topology = build_topology(section, (workflow.folder,), section.name)
-        bars, window = files.bars(section)
-        PHASES.get(section.type).plan(section, topology, window)
-        for gap in gaps(bars.head(window.stop)):
-            if gap.next_time >= bars.time[window.first]:
-                warnings[
-                    f"{bars.symbol}: {gap.missing} bars seem to be missing between "
-                    f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."
-                ] = None
-    return list(warnings)
 
 
 class Sequencer:
@@ -104,9 +73,15 @@ class Sequencer:
             except AdmfError as error:
                 failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
                 journal.append([failed, WorkflowFailed(phase=name, message=str(error))])
+                error.add_note(
+                    f"The phase {name} of the run {workflow_id} failed; all that was logged stays valid."
+                )
                 raise
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 journal.append([WorkflowCanceled(reason=f"interrupted during the phase {name}")])
+                interrupt.add_note(
+                    f"The run {workflow_id} was canceled in the phase {name}; all that was logged is kept."
+                )
                 raise
             journal.append([_phase_completed(name, writer.head)], cause=f"{stream}#{writer.head.rows}")
             self._progress.phase_completed(name)

@@ -1,0 +1,71 @@
+"""What can be said about a workflow before anything is run: whether it is right, and what it would do."""
+
+import msgspec
+
+from ..domain.bars import Bars, Window, gaps, iso_time
+from .configuration import PhaseSection
+from .data_files import DataFiles
+from .loading import Workflow, resolved_workflow
+from .phases import PHASES
+from .topology_builder import build_topology
+
+
+class PhaseCheck(msgspec.Struct, frozen=True):
+    """A phase that can be carried out.
+
+    Attributes
+    ----------
+    section
+        Its resolved configuration, with the parameters that it starts from.
+    trials
+        Number of containers that follow from the configuration alone.
+    bars
+        Number of bars between its dates.
+    first_time, last_time
+        Of the first and the last of them, ISO 8601.
+    """
+
+    section: PhaseSection
+    trials: int
+    bars: int
+    first_time: str
+    last_time: str
+
+
+class WorkflowCheck(msgspec.Struct, frozen=True):
+    """A workflow that can be run: its phases in the order of execution, and what deserves attention."""
+
+    name: str
+    seed: int
+    phases: tuple[PhaseCheck, ...]
+    warnings: tuple[str, ...]
+
+
+def check_workflow(workflow: Workflow) -> WorkflowCheck:
+    """Find what is wrong with a workflow before anything is run.
+
+    Raises
+    ------
+    AdmfError
+        A section, reference, component or data file is wrong; the message says which and why.
+    """
+    files = DataFiles(workflow.folder)
+    phases: list[PhaseCheck] = []
+    warnings: dict[str, None] = {}
+    for section in resolved_workflow(workflow).phases:
+        topology = build_topology(section, (workflow.folder,), section.name)
+        bars, window = files.bars(section)
+        planned = PHASES.get(section.type).plan(section, topology, window)
+        first, last = (iso_time(bars.time[bar]) for bar in (window.first, window.stop - 1))
+        phases.append(PhaseCheck(section, len(planned), len(window), first, last))
+        warnings |= dict.fromkeys(_gap_warnings(bars, window))
+    return WorkflowCheck(workflow.name, workflow.seed, tuple(phases), tuple(warnings))
+
+
+def _gap_warnings(bars: Bars, window: Window) -> list[str]:
+    return [
+        f"{bars.symbol}: {gap.missing} bars seem to be missing between "
+        f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."
+        for gap in gaps(bars.head(window.stop))
+        if gap.next_time >= bars.time[window.first]
+    ]
