@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,8 @@ from ..domain.strategies import STRATEGIES, Strategy, strategy_from
 
 ENTRY_POINTS = "admf.strategies"
 """Group of entry points under which an installed package offers strategies."""
+SOURCE = "__admf_source__"
+"""Attribute of a user's module that holds the text that was executed."""
 
 
 def find_strategy(kind: str, folders: Sequence[Path], where: str = "") -> Strategy:
@@ -35,17 +37,17 @@ def find_strategy(kind: str, folders: Sequence[Path], where: str = "") -> Strate
     NotFoundError
         There is no such file.
     StrategyError
-        The file raised when it was read.
+        The file or the package raised when it was read.
     """
     file, colon, function = kind.rpartition(":")
     if colon:
         return _strategy_in(_user_module(file, folders, where), function, where)
-    if kind not in STRATEGIES:
-        for entry in entry_points(group=ENTRY_POINTS):
-            if entry.name == kind:
-                offered = entry.load()
-                return offered if isinstance(offered, Strategy) else _plain(offered, kind)
-    return STRATEGIES.get(kind, where)
+    if kind in STRATEGIES:
+        return STRATEGIES.get(kind)
+    offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if kind not in offered:
+        raise UnknownNameError("strategy type", kind, {*STRATEGIES, *offered}, where)
+    return _offered(offered[kind])
 
 
 def source_hash(strategy: Strategy) -> str:
@@ -53,6 +55,9 @@ def source_hash(strategy: Strategy) -> str:
     function = getattr(strategy.function, "py_func", strategy.function)
     if function.__module__.startswith(__package__.partition(".")[0] + ".domain."):
         return ""
+    executed = getattr(sys.modules.get(function.__module__), SOURCE, None)
+    if executed is not None:
+        return sha256(executed).hexdigest()
     source = inspect.getsourcefile(function)
     if source and Path(source).is_file():
         return sha256(Path(source).read_bytes()).hexdigest()
@@ -70,20 +75,32 @@ def _user_module(file: str, folders: Sequence[Path], where: str) -> ModuleType:
     name = f"admf_user_{sha256(path.resolve().as_posix().encode()).hexdigest()[:16]}"
     text = path.read_bytes()
     loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__dict__.get("__admf_source__") == text:
+    if loaded is not None and getattr(loaded, SOURCE, None) == text:
         return loaded
     spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise ConfigurationError(f"{where}: {path} must be a Python file, ending in .py.")
     module = module_from_spec(spec)
-    module.__dict__["__admf_source__"] = text
+    setattr(module, SOURCE, text)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # An import would take cached bytecode for a file of the same size, changed in the same second.
+        exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
         raise StrategyError(f"the strategy file {path} raised {type(error).__name__}: {error}") from error
     return module
+
+
+def _offered(entry: EntryPoint) -> Strategy:
+    try:
+        offered = entry.load()
+    except Exception as error:
+        raise StrategyError(
+            f"the strategy {entry.name!r}, which an installed package offers as {entry.value!r}, can't be "
+            f"loaded: {type(error).__name__}: {error}"
+        ) from error
+    return offered if isinstance(offered, Strategy) else _plain(offered, entry.name)
 
 
 def _strategy_in(module: ModuleType, name: str, where: str) -> Strategy:

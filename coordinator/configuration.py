@@ -6,6 +6,7 @@ own sections of the same names.
 
 import re
 from datetime import date
+from math import isfinite
 from typing import Annotated, Literal, Self, TypeVar
 
 import msgspec
@@ -23,7 +24,16 @@ def _name(value: object) -> object:
     return value
 
 
+def _value(value: object) -> object:
+    finite = not isinstance(value, float) or isfinite(value)
+    storable = not isinstance(value, int) or -(2**63) <= value < 2**63
+    if not (isinstance(value, bool | int | float | str) and finite and storable):
+        raise ValueError("a value must be a number (finite, whole ones of 64 bits), a text, true or false")
+    return value
+
+
 Name = Annotated[str, BeforeValidator(_name)]
+Value = Annotated[Scalar, BeforeValidator(_value)]
 
 
 class Section(BaseModel):
@@ -75,7 +85,7 @@ class StrategySection(Section):
 
     type: str
     name: Name = ""
-    parameters: dict[str, Scalar] = {}
+    parameters: dict[str, Value] = {}
     direction: Literal["both", "long", "short"] = "both"
     weight: float | None = Field(None, gt=0.0, le=1.0)
 
@@ -118,7 +128,7 @@ class OptimizationSection(Section):
     """A search: without `parameters`, the strategies' own search spaces are used."""
 
     algorithm: Literal["grid"] = "grid"
-    parameters: dict[str, tuple[Scalar, ...]] = {}
+    parameters: dict[str, tuple[Value, ...]] = {}
     constraints: tuple[str, ...] = ()
     objective: str = "sharpe_ratio"
     direction: Literal["maximize", "minimize"] | None = None

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -110,8 +111,10 @@ def run(
     >>> result.phase("training").output.trials
     25
     """
-    coordinator = Coordinator(store, workers=workers)
-    try:
-        return coordinator.execute_workflow(source, changes)
-    finally:
+    with ExitStack() as opened:
+        coordinator = opened.enter_context(Coordinator(store, workers=workers))
+        result = coordinator.execute_workflow(source, changes)
         coordinator.stop_workers()
+        # The result goes on asking the workspace.
+        opened.pop_all()
+    return result

@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from ..domain.errors import AdmfError, StrategyError
+from ..domain.errors import AdmfError, ConfigurationError, StrategyError
 from ..domain.topology import Containers
 from ..eventstore.codec import EncodedEvent
 from . import worker
@@ -20,12 +20,17 @@ from .simulation import Simulation, publish
 MEMORY = Path("/dev/shm")
 """Where files lie in memory, on systems that have it."""
 
+Answers = Generator[list[EncodedEvent], None, None]
+
 
 class Executor(Protocol):
     """Carries out shards."""
 
-    def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Iterator[list[EncodedEvent]]:
-        """Simulate shards and yield the events of each, in the order of the shards."""
+    def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
+        """Simulate shards and yield the events of each, in the order of the shards.
+
+        Whoever stops before the end closes the generator, which then lets go of what the shards shared.
+        """
 
     def close(self) -> None:
         """Let go of whatever it holds."""
@@ -34,9 +39,9 @@ class Executor(Protocol):
 class InProcess:
     """Simulates shards one after the other in the current process."""
 
-    def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Iterator[list[EncodedEvent]]:
+    def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards."""
-        return map(simulation, shards)
+        yield from map(simulation, shards)
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -48,16 +53,24 @@ class ProcessPool:
     Parameters
     ----------
     workers
-        Number of processes. They start with the first shard and stay until `close`.
+        Number of processes. They start with the first shard and stay until `close`, or until a phase is
+        abandoned: the next one then starts new ones.
+
+    Raises
+    ------
+    ConfigurationError
+        There would be no worker.
     """
 
     def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ConfigurationError(f"workers: there must be at least 1, was {workers}.")
         self._workers = workers
         self._processes: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="admf-worker")
+        self._threads = ThreadPoolExecutor(workers)
 
-    def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Iterator[list[EncodedEvent]]:
+    def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards.
 
         Raises
@@ -79,9 +92,10 @@ class ProcessPool:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+            except BaseException:
+                # Nobody waits for what the workers still do, and the files that they read go away.
+                self.close()
+                raise
 
     def close(self) -> None:
         """Stop the workers; shards that have not begun are dropped."""
@@ -90,8 +104,13 @@ class ProcessPool:
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
             process.communicate()
+        self._processes.clear()
 
     def _start(self) -> None:
+        if self._processes:
+            return
+        self._idle = SimpleQueue()
+        self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="admf-worker")
         while len(self._processes) < self._workers:
             command = [sys.executable, "-P", "-m", worker.__name__]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

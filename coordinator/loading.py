@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import yaml
 
 from ..domain.errors import ConfigurationError, NotFoundError, UnknownNameError
@@ -56,6 +57,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> Raw:
     seen = set()
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigurationError(
+                f"{key.start_mark.name}, line {key.start_mark.line + 1}: a key must be a text."
+            )
         if key.value in seen:
             raise ConfigurationError(
                 f"{key.start_mark.name}, line {key.start_mark.line + 1}: the key {key.value!r} stands here "
@@ -99,6 +104,7 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
     raw = _expanded(raw)
     for change in changes:
         _apply(raw, change)
+    raw = _in_full(raw)
     phases = tuple(raw.pop("workflow"))
     shared = {key: raw.pop(key) for key in SHARED if key in raw}
     name, seed = str(raw.pop("name", name)), _seed(raw.pop("seed", 0))
@@ -119,6 +125,7 @@ def resolved_workflow(workflow: Workflow) -> WorkflowSection:
         A section is wrong, a name stands twice, a reference leads nowhere or in a circle.
     """
     resolved: dict[str, PhaseSection] = {}
+    _check_shared(workflow)
     for raw, where in ordered_phases(workflow):
         source = resolved.get(str(raw.get("inherit_best_from", "")))
         phase = resolved_phase(workflow, raw, source, where)
@@ -146,7 +153,7 @@ def resolved_phase(workflow: Workflow, raw: Raw, source: PhaseSection | None, wh
     merged = {key: value for key, value in workflow.shared.items() if key not in unused}
     if source is not None:
         inherited = source.model_dump(exclude_none=True, exclude=NOT_INHERITED)
-        if {"start", "end"} & set(raw.get("data", ())):
+        if {"start", "end"} & set(_mapping(raw.get("data", {}), f"{where}.data")):
             inherited["data"] = {
                 key: value for key, value in inherited["data"].items() if key not in ("start", "end")
             }
@@ -189,14 +196,33 @@ def ordered_phases(workflow: Workflow) -> list[tuple[Raw, str]]:
     return done
 
 
+def _check_shared(workflow: Workflow) -> None:
+    """Refuse what stands beside ``workflow`` where no phase would take it over."""
+    for key in workflow.shared:
+        if not any(_takes_over(raw, key) for raw in workflow.phases):
+            raise ConfigurationError(
+                f"{key}: would have no effect, since every phase states its own, inherits it or has no use "
+                "for it; remove it, or change that of the phase."
+            )
+
+
+def _takes_over(raw: Raw, key: str) -> bool:
+    merges = key not in raw or isinstance(raw[key], dict)
+    if key in OPTIONAL:
+        kind = str(raw.get("type", ""))
+        return merges and (kind not in PHASES or key in PHASES.get(kind).sections)
+    return merges and not raw.get("inherit_best_from")
+
+
 def _read(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Path]:
     if isinstance(source, Mapping):
-        return msgspec.to_builtins(dict(source), builtin_types=(date,)), "workflow", Path.cwd()
+        raw = msgspec.to_builtins(dict(source), builtin_types=(date,), str_keys=True, enc_hook=_builtin)
+        return raw, "workflow", Path.cwd()
     shipped = templates()
     path = Path(source)
     if path.is_file():
         try:
-            text, name, folder = path.read_text(encoding="utf-8"), path.stem, path.parent
+            text, name, folder = path.read_text(encoding="utf-8"), path.stem, path.resolve().parent
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{path}: a workflow must be UTF-8 text; {error}.") from error
     elif str(source) in shipped:
@@ -223,16 +249,35 @@ def _parsed(text: str, name: str) -> Raw:
     return raw
 
 
-def _expanded(raw: Raw, *, template: bool = False) -> Raw:
-    """Replace the short forms: ``strategy``, ``data_file``, and a ``workflow`` that is a name."""
+def _builtin(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ConfigurationError(
+        f"a workflow must consist of mappings, lists, texts, numbers and dates, found {value!r}."
+    )
+
+
+def _in_full(raw: Raw) -> Raw:
+    """Replace the short forms ``strategy`` and ``data_file``."""
     raw = dict(raw)
     if "strategy" in raw:
         short = raw.pop("strategy")
         raw["strategies"] = [{"type": short} if isinstance(short, str) else short]
     if "data_file" in raw:
-        file = str(raw.pop("data_file"))
-        symbol = Path(file).name.partition(".")[0].upper()
-        raw["data"] = _merged({"file": file, "symbol": symbol}, raw.get("data", {}))
+        file = {"file": str(raw.pop("data_file"))}
+        raw["data"] = _merged(_mapping(raw.get("data", {}), "data"), file)
+    return raw
+
+
+def _expanded(raw: Raw, *, template: bool = False) -> Raw:
+    """Replace the short forms, also of a ``workflow`` that is a name, by a list of phases."""
+    if "strategy" in raw and "strategies" in raw:
+        raise ConfigurationError("strategy: strategies stand beside it; keep one of the two.")
+    if "data_file" in raw and "file" in _mapping(raw.get("data", {}), "data"):
+        raise ConfigurationError("data_file: data.file stands beside it; keep one of the two.")
+    raw = _in_full(raw)
     described = raw.get("workflow")
     if isinstance(described, dict):
         described = dict(described)
@@ -260,33 +305,44 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
 
 
 def _merged(base: Raw, over: Raw) -> Raw:
-    """Merge mappings into mappings, key by key; everything else is replaced."""
-    result = dict(base)
+    """Merge mappings into mappings, key by key; everything else is replaced.
+
+    A symbol belongs to its file: where another file is named, it goes.
+    """
+    result = {key: value for key, value in base.items() if key != "symbol" or "file" not in over}
     for key, value in over.items():
         below = result.get(key)
         result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
 
 
+def _mapping(value: object, where: str) -> Raw:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: must be a mapping, was {value!r}.")
+    return value
+
+
 def _apply(raw: Raw, change: str) -> None:
     path, equals, text = change.partition("=")
     if not equals:
         raise ConfigurationError(f"a change must be written as path=value, was {change!r}.")
-    steps = path.strip().split(".")
-    names = [phase.get("name") for phase in raw["workflow"] if isinstance(phase, dict)]
-    here: object = raw
-    if steps[0] in names:
-        here = raw["workflow"][names.index(steps[0])]
-        steps = steps[1:]
-    for number, step in enumerate(steps[:-1]):
-        # Parameters have dots in their names: the rest of the path may be one key.
-        if isinstance(here, dict) and ".".join(steps[number:]) in here:
-            steps = [*steps[:number], ".".join(steps[number:])]
-            break
+    # Parameters have dots in their names: below `parameters`, the rest of the path is one key.
+    above, below, parameter = path.strip().partition(".parameters.")
+    *steps, key = [*above.split("."), "parameters", parameter] if below else above.split(".")
+    phases = {str(phase.get("name")): phase for phase in raw["workflow"] if isinstance(phase, dict)}
+    if not steps and (key in phases or key == "workflow"):
+        raise ConfigurationError(
+            f"--set {change}: {key!r} can't be replaced as a whole; name a key below it."
+        )
+    here: object = phases[steps.pop(0)] if steps and steps[0] in phases else raw
+    for step in steps:
         here = _below(here, step, path)
     if not isinstance(here, dict):
         raise ConfigurationError(f"--set {change}: {path!r} leads to {here!r}, which has no keys.")
-    here[steps[-1]] = yaml.safe_load(text)
+    try:
+        here.update(_merged(here, {key: yaml.safe_load(text)}))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--set {change}: the value must be YAML; {error}") from error
 
 
 def _below(here: object, step: str, path: str) -> object:

@@ -1,5 +1,6 @@
 """Executing one phase: a fresh bus and stream, its topology, and the events from its start to its output."""
 
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from ..domain.events import (
     Stage,
     TrialsCompleted,
 )
-from ..domain.topology import Containers, Topology
+from ..domain.features import feature_table
+from ..domain.topology import Containers, Market, Topology, needed_features
 from ..eventstore.codec import decode, encode
 from ..eventstore.store import EventStore
 from .bus import PhaseBus
@@ -28,7 +30,7 @@ from .market_log import store_bars
 from .phases import PHASES
 from .phases.context import PhaseContext
 from .progress import Progress, TrialCounter
-from .simulation import Simulation, prepared_simulation, shards_of
+from .simulation import Simulation, shards_of
 from .stream_writer import StreamWriter
 from .topology_builder import build_topology
 
@@ -64,7 +66,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         visible = bars.head(window.stop)
         planned = kind.plan(section, topology, window)
         with PhaseBus(writer, TrialCounter(self.progress)) as bus:
-            simulation = prepared_simulation(section, self.folder, topology, visible, planned)
+            features = needed_features(topology, planned)
             started = PhaseStarted(
                 phase=section.name,
                 type=section.type,
@@ -72,13 +74,14 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                 depends_on=section.depends_on,
                 feeds=(store_bars(self.store, bars),),
                 strategies=tuple(slot.name for slot in topology.slots),
-                features=tuple(str(feature) for feature in simulation.market.features),
+                features=tuple(str(feature) for feature in features),
                 capital=section.capital,
                 metric_profile=section.metrics.profile,
                 code=_code(topology),
             )
-            stages = _entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION, Stage.COMPUTATION)
-            _publish(bus, started, *stages)
+            _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
+            market = Market(visible, features, feature_table(features, visible))
+            simulation = Simulation(section, self.folder, topology, market)
             context = PhaseContext(
                 section, visible, window, planned, lambda shards: self._simulate(simulation, shards, bus)
             )
@@ -89,13 +92,15 @@ class PhaseExecution(msgspec.Struct, frozen=True):
     def _simulate(self, simulation: Simulation, containers: Containers, bus: PhaseBus) -> TrialsCompleted:
         """Simulate containers shard by shard, appending the events of each in one transaction."""
         self.progress.trials_planned(len(containers))
+        _publish(bus, *_entered(Stage.COMPUTATION))
         parts: list[TrialsCompleted] = []
-        for events in self.executor.map(simulation, shards_of(containers, simulation)):
-            bus.publish(events)
-            last = decode(events[-1].topic, events[-1].schema_version, events[-1].payload)
-            if not isinstance(last, TrialsCompleted):
-                raise AdmfError(f"a shard must end with its trials, and ended with {events[-1].topic}.")
-            parts.append(last)
+        with closing(self.executor.map(simulation, shards_of(containers, simulation))) as answers:
+            for events in answers:
+                bus.publish(events)
+                last = decode(events[-1].topic, events[-1].schema_version, events[-1].payload)
+                if not isinstance(last, TrialsCompleted):
+                    raise AdmfError(f"a shard must end with its trials, and ended with {events[-1].topic}.")
+                parts.append(last)
         _publish(bus, *_entered(Stage.VALIDATION))
         return _validated(joined(parts), len(containers))
 

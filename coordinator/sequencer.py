@@ -4,7 +4,6 @@ import platform
 from importlib.metadata import version
 from os import getpid
 
-from ..domain.errors import AdmfError
 from ..domain.events import (
     PhaseCompleted,
     PhaseFailed,
@@ -53,7 +52,8 @@ class Sequencer:
         Raises
         ------
         AdmfError
-            A phase failed; the failure is in the log too, and so is all that was completed before it.
+            A phase failed; the failure is in the log too, and so is all that was completed before it. Any
+            other exception is a defect of this package, and is logged in the same way.
         KeyboardInterrupt
             The run was interrupted, which is in the log too.
         """
@@ -70,7 +70,9 @@ class Sequencer:
                 stream = phase_stream(workflow_id, name)
                 writer = StreamWriter(self._store, stream, self._cause(workflow_id, section))
                 execution.run(section, *files.bars(section), writer)
-            except AdmfError as error:
+                journal.append([_phase_completed(name, writer.head)], cause=f"{stream}#{writer.head.rows}")
+                self._progress.phase_completed(name)
+            except Exception as error:
                 failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
                 journal.append([failed, WorkflowFailed(phase=name, message=str(error))])
                 error.add_note(
@@ -83,8 +85,6 @@ class Sequencer:
                     f"The run {workflow_id} was canceled in the phase {name}; all that was logged is kept."
                 )
                 raise
-            journal.append([_phase_completed(name, writer.head)], cause=f"{stream}#{writer.head.rows}")
-            self._progress.phase_completed(name)
         journal.append([WorkflowCompleted()])
 
     def _section(self, workflow: Workflow, workflow_id: str, raw: Raw, where: str) -> PhaseSection:

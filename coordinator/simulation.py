@@ -13,8 +13,8 @@ import numpy as np
 
 from ..domain.bars import Bars
 from ..domain.engine import simulate
-from ..domain.features import Feature, feature_table
-from ..domain.topology import Containers, Market, Topology, needed_features
+from ..domain.features import Feature
+from ..domain.topology import Containers, Market, Topology
 from ..eventstore.codec import EncodedEvent, encode
 from .configuration import PhaseSection
 from .topology_builder import build_topology
@@ -46,14 +46,6 @@ class Simulation(msgspec.Struct, frozen=True):
     def __call__(self, shard: Containers) -> list[EncodedEvent]:
         """Simulate a shard and return its events, ready to be appended."""
         return [encode(event) for event in simulate(self.topology, self.market, shard)]
-
-
-def prepared_simulation(
-    section: PhaseSection, folder: Path, topology: Topology, bars: Bars, planned: Containers
-) -> Simulation:
-    """Compute each distinct feature that the planned containers need, once."""
-    features = needed_features(topology, planned)
-    return Simulation(section, folder, topology, Market(bars, features, feature_table(features, bars)))
 
 
 def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:

@@ -67,10 +67,12 @@ def send(pipe: IO[bytes], message: Request | Done | Failed) -> None:
 
 def receive(pipe: IO[bytes]) -> Request | Done | Failed | None:
     """Read a message, or None where there will be no more."""
-    size = pipe.read(8)
-    if len(size) < 8:
+    prefix = pipe.read(8)
+    size = int.from_bytes(prefix, "little")
+    data = pipe.read(size)
+    if len(prefix) < 8 or len(data) < size:
         return None
-    return msgspec.msgpack.decode(pipe.read(int.from_bytes(size, "little")), type=Request | Done | Failed)
+    return msgspec.msgpack.decode(data, type=Request | Done | Failed)
 
 
 def answer(request: Request) -> Done | Failed:

@@ -3,6 +3,8 @@
 import msgspec
 
 from ..domain.bars import Bars, Window, gaps, iso_time
+from ..domain.features import feature_table
+from ..domain.topology import needed_features
 from .configuration import PhaseSection
 from .data_files import DataFiles
 from .loading import Workflow, resolved_workflow
@@ -56,6 +58,8 @@ def check_workflow(workflow: Workflow) -> WorkflowCheck:
         topology = build_topology(section, (workflow.folder,), section.name)
         bars, window = files.bars(section)
         planned = PHASES.get(section.type).plan(section, topology, window)
+        # One bar is enough to find parameters that a feature refuses.
+        feature_table(needed_features(topology, planned), bars.head(1))
         first, last = (iso_time(bars.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, len(planned), len(window), first, last))
         warnings |= dict.fromkeys(_gap_warnings(bars, window))

@@ -1,5 +1,8 @@
 """A search for the parameters that do best by the objective: one container for each trial of the space."""
 
+from collections.abc import Mapping, Sequence
+
+import msgspec
 import numpy as np
 
 from ...domain.bars import Window
@@ -66,6 +69,7 @@ def study_parameters(study: OptimizationSection, topology: Topology) -> dict[str
     for name in space:
         if name not in known:
             raise UnknownNameError("parameter", name, known, "optimization.parameters")
+    _check_values(space, topology)
     columns = grid(space)
     kept = np.ones(next(iter(columns.values())).size, np.bool_)
     values = {**known, **columns}
@@ -82,6 +86,20 @@ def study_parameters(study: OptimizationSection, topology: Topology) -> dict[str
             f"{kept.size} trials; loosen them or list other values."
         )
     return {name: column[kept] for name, column in columns.items()}
+
+
+def _check_values(space: Mapping[str, Sequence[Scalar]], topology: Topology) -> None:
+    """Refuse values that a strategy or the sizer would not accept if they were configured."""
+    for slot in topology.slots:
+        for name in slot.parameters:
+            for value in space.get(f"{slot.name}.{name}", ()):
+                slot.strategy.resolve({name: value}, f"optimization.parameters.{slot.name}.{name}")
+    for value in space.get(topology.sizer.parameter, ()):
+        if isinstance(value, str):
+            raise ConfigurationError(
+                f"optimization.parameters.{topology.sizer.parameter}: must be numbers, was {value!r}."
+            )
+        msgspec.structs.replace(topology.sizer, value=float(value))
 
 
 def tunable_parameters(topology: Topology) -> dict[str, Scalar]:

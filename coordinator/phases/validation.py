@@ -21,8 +21,8 @@ def plan_validation(section: PhaseSection, topology: Topology, window: Window) -
     if section.walk_forward is None:
         if section.optimization is not None:
             raise ConfigurationError(
-                f"phase {section.name!r}: a validation optimizes only inside of folds; add walk_forward, "
-                "or inherit the best parameters of an optimization phase."
+                f"phase {section.name!r}: a validation optimizes only inside of folds; add walk_forward "
+                "to it, or state the optimization in the phases that search, not for the whole workflow."
             )
         return containers_over(window, {})
     folds = fold_windows(section.walk_forward, window)
