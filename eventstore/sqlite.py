@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from eventsourcing import sqlite as library
-from eventsourcing.persistence import Notification, OperationalError, StoredEvent
+from eventsourcing.persistence import ConnectionPoolClosedError, Notification, OperationalError, StoredEvent
 from eventsourcing.utils import Environment, EnvType
 
 from .contiguity import check_contiguity
@@ -37,6 +37,8 @@ class Connection(library.SQLiteConnection):
 class ConnectionPool(library.SQLiteConnectionPool):
     """Opens connections that suit large events and that lose nothing that was committed."""
 
+    _closing = False
+
     def _create_connection(self) -> Connection:
         try:
             connection = sqlite3.connect(
@@ -53,6 +55,20 @@ class ConnectionPool(library.SQLiteConnectionPool):
             raise OperationalError(error) from error
         connection.row_factory = sqlite3.Row
         return Connection(connection, max_age=self.max_age)
+
+    def _get_connection(self, timeout: float = 0.0) -> library.SQLiteConnection:
+        with self._put_condition:
+            if self._closing:
+                raise ConnectionPoolClosedError
+            return super()._get_connection(timeout)
+
+    def close(self) -> None:
+        """Wait until all connections are back, then close them: one closed in use would crash the process."""
+        with self._put_condition:
+            self._closing = True
+            while self._in_use:
+                self._put_condition.wait(0.1)
+            super().close()
 
 
 class ApplicationRecorder(library.SQLiteApplicationRecorder):

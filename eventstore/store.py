@@ -9,6 +9,7 @@ from typing import Protocol, Self, cast
 
 from eventsourcing.domain import EventSourcingError
 from eventsourcing.persistence import (
+    ConnectionPoolClosedError,
     InfrastructureFactory,
     IntegrityError,
     Notification,
@@ -262,6 +263,8 @@ def _explained(name: str) -> Iterator[None]:
     """Name the store and the remedy in what the library raises."""
     try:
         yield
+    except ConnectionPoolClosedError as error:
+        raise StoreError(f"event store {name} must be open, and was closed. Open it again.") from error
     except EventSourcingError as error:
         remedy = next((text for symptom, text in _REMEDIES.items() if symptom in str(error)), "")
         raise StoreError(f"event store {name}: {error}. {remedy}".rstrip()) from error

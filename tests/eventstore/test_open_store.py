@@ -3,6 +3,7 @@
 import importlib.util
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from admf.domain.errors import CorruptionError, StoreError
@@ -159,8 +160,25 @@ def test_a_full_disk_is_named_and_what_was_stored_is_kept(tmp_path):
 def test_a_closed_store_says_so(tmp_path):
     store = open_store(tmp_path / "events.sqlite")
     store.close()
-    with pytest.raises(StoreError, match="closed"):
+    with pytest.raises(StoreError, match=r"must be open, and was closed\. Open it again"):
         store.last_position()
+
+
+def test_closing_a_store_waits_for_the_reads_of_other_threads(tmp_path):
+    def read(store: EventStore) -> None:
+        while True:
+            list(store.read_all())
+
+    for number in range(20):
+        store = open_store(tmp_path / f"{number}.sqlite")
+        append(store)
+        with ThreadPoolExecutor() as threads:
+            readers = [threads.submit(read, store) for _ in range(3)]
+            time.sleep(0.01)
+            store.close()
+        for reader in readers:
+            with pytest.raises(StoreError, match="was closed"):
+                reader.result()
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/events", "http://localhost", "redis://"])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import msgspec
 import numpy as np
@@ -186,22 +187,20 @@ with open_store(url) as store:
 """
 
 
+def writer(url: str, name: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", WRITER, url, name], stdin=pipe, stdout=pipe, text=True)
+
+
 def test_of_two_processes_at_one_stream_one_wins_each_version(shared_url):
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, shared_url, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("a", "b")
-    ]
-    for writer in writers:
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    won = [int(writer.communicate(timeout=60)[0]) for writer in writers]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer(shared_url, name)) for name in ("a", "b")]
+        for each in writers:
+            assert each.stdout.readline() == "ready\n"
+        for each in writers:
+            each.stdin.write("\n")
+            each.stdin.flush()
+        won = [int(each.stdout.readline()) for each in writers]
     with open_store(shared_url) as store:
         head = Head("run")
         for recorded in store.read("run"):
