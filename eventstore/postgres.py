@@ -18,6 +18,12 @@ _CONNECT_TIMEOUT = 5
 class ApplicationRecorder(library.PostgresApplicationRecorder):
     """Keeps contiguous streams in a table whose order of positions is the order of commits."""
 
+    def create_table(self) -> None:
+        """Make the table, one process at a time: IF NOT EXISTS alone fails if two make it at once."""
+        with self.datastore.transaction(commit=True) as curs:
+            curs.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self.events_table_name,))
+            super().create_table()
+
     def _insert_events(
         self, curs: psycopg.Cursor[DictRow], stored_events: Sequence[StoredEvent], **kwargs: object
     ) -> None:

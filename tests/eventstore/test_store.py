@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import msgspec
@@ -208,6 +209,18 @@ def test_of_two_processes_at_one_stream_one_wins_each_version(shared_url):
         found = reasons(store.read("run"))
     assert [found.count("a"), found.count("b")] == won
     assert head.version == sum(won) >= 20
+
+
+def test_a_new_store_may_be_opened_by_many_at_once(shared_url):
+    def open_and_append(number: int) -> int:
+        start.wait()
+        with open_store(shared_url) as store:
+            return append(store, Head(f"run{number}"), *skipped("a")).version
+
+    writers = 8
+    start = threading.Barrier(writers)
+    with ThreadPoolExecutor(writers) as threads:
+        assert list(threads.map(open_and_append, range(writers))) == [1] * writers
 
 
 class Forgetful:
