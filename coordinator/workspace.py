@@ -46,11 +46,12 @@ class Workspace:
             read_models = Path(FOLDER) / f"readmodels-{sha256(chosen.encode()).hexdigest()[:12]}.duckdb"
             read_models.parent.mkdir(parents=True, exist_ok=True)
         else:
-            path = Path(chosen.removeprefix("sqlite:///"))
+            path = Path(chosen.removeprefix("sqlite:///")).expanduser()
             file = path if path.suffix in (".sqlite", ".db") else path / "events.sqlite"
             if not create and not file.is_file():
                 raise NotFoundError(
-                    f"there is no store {str(file)!r}; `admf run` makes it. --store or {VARIABLE} names another."
+                    f"there is no store {str(file)!r}; `admf run` makes one. "
+                    f"--store or {VARIABLE} names another."
                 )
             url = str(file)
             read_models = file.with_name("readmodels.duckdb" if file != path else f"{file.stem}.duckdb")

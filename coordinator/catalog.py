@@ -1,0 +1,160 @@
+"""Everything that a configuration can name, with what it means."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from importlib.metadata import entry_points
+
+import msgspec
+
+from ..domain import metrics
+from ..domain.errors import NotFoundError, UnknownNameError
+from ..domain.events import Scalar
+from ..domain.execution import EndOfData, FillPrice, Rounding
+from ..domain.features import FEATURES
+from ..domain.metrics import METRICS, Profile, objective_direction
+from ..domain.strategies import STRATEGIES
+from .components import ENTRY_POINTS, find_strategy
+from .loading import templates
+from .phases import PHASES
+
+KINDS = ("strategy", "feature", "phase type", "metric", "fill policy")
+
+
+class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that a configuration can name.
+
+    Attributes
+    ----------
+    kind
+        One of `KINDS`.
+    name
+        How configurations spell it.
+    description
+        One sentence.
+    parameters
+        Parameters of a strategy with their defaults; of a feature with their minimum.
+    space
+        Values that a grid search tries where the configuration names none.
+    constraints
+        Relations that parameters must satisfy.
+    inputs
+        Columns of bars that a feature reads.
+    unit, direction
+        Of a metric; ``maximize`` or ``minimize``.
+    formulas
+        Formula of a metric in each profile.
+    """
+
+    kind: str
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Scalar] = {}
+    space: Mapping[str, tuple[Scalar, ...]] = {}
+    constraints: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    unit: str = ""
+    direction: str = ""
+    formulas: Mapping[str, str] = {}
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A shipped workflow: its description is the comment in its first line."""
+
+    name: str
+    description: str
+    text: str
+
+
+def components() -> tuple[Component, ...]:
+    """Return all components, kind by kind in the order of `KINDS`."""
+    return (*_strategies(), *_features(), *_phase_types(), *_metrics(), *_fill_policies())
+
+
+def components_named(name: str) -> tuple[Component, ...]:
+    """Return the components of a name, of whatever kind; none is a `NotFoundError`."""
+    known = components()
+    found = tuple(component for component in known if component.name == name)
+    if not found:
+        raise NotFoundError(str(UnknownNameError("component", name, {each.name for each in known})))
+    return found
+
+
+def shipped_templates() -> tuple[Template, ...]:
+    """Return the templates in alphabetical order."""
+    return tuple(
+        Template(name, text.partition("\n")[0].removeprefix("#").strip(), text)
+        for name, text in templates().items()
+    )
+
+
+def template(name: str) -> Template:
+    """Return one template; `NotFoundError` is raised for an unknown one."""
+    known = {found.name: found for found in shipped_templates()}
+    if name not in known:
+        raise NotFoundError(str(UnknownNameError("template", name, known)))
+    return known[name]
+
+
+def _strategies() -> Iterator[Component]:
+    for name in sorted({*STRATEGIES, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}):
+        strategy = find_strategy(name, ())
+        yield Component(
+            kind="strategy",
+            name=name,
+            description=strategy.description,
+            parameters=strategy.parameters,
+            space=strategy.space,
+            constraints=strategy.constraints,
+        )
+
+
+def _features() -> Iterator[Component]:
+    for name in FEATURES:
+        feature = FEATURES.get(name)
+        yield Component(kind="feature", name=name, parameters=feature.minimum, inputs=feature.inputs)
+
+
+def _phase_types() -> Iterator[Component]:
+    for name in PHASES:
+        yield Component(kind="phase type", name=name, description=_first_line(PHASES.get(name).run))
+
+
+def _metrics() -> Iterator[Component]:
+    formulas = _formulas()
+    for name in METRICS:
+        unit, *cells = formulas[name]
+        yield Component(
+            kind="metric",
+            name=name,
+            unit="" if unit == "-" else unit,
+            direction=objective_direction(name),
+            formulas=dict(zip((profile.name.lower() for profile in Profile), cells, strict=True)),
+        )
+
+
+def _formulas() -> dict[str, list[str]]:
+    """Read unit and formulas of each metric from the table that documents them."""
+    rows = [
+        line.strip("| ").split(" | ") for line in (metrics.__doc__ or "").splitlines() if line[:2] == "| "
+    ]
+    return {
+        name: [unit, first, *(first + cell[4:] if cell.startswith("same") else cell for cell in others)]
+        for names, unit, first, *others in rows
+        for name in names.split(", ")
+    }
+
+
+def _fill_policies() -> Iterator[Component]:
+    policies: dict[str, type[IntEnum]] = {"fill": FillPrice, "rounding": Rounding, "end": EndOfData}
+    for key, choices in policies.items():
+        values = ", ".join(choice.name.lower() for choice in choices)
+        yield Component(
+            kind="fill policy",
+            name=key,
+            description=f"{_first_line(choices)} One of {values}.",
+        )
+
+
+def _first_line(described: object) -> str:
+    return (inspect.getdoc(described) or "").partition("\n")[0]

@@ -1,0 +1,77 @@
+"""The progress of a run, live in the terminal."""
+
+import sys
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from .console import console_for
+
+
+class _Counts(ProgressColumn):
+    """Trials done and planned, trials per second, and the time elapsed and left."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = (task.finished_time if task.finished else task.elapsed) or 0.0
+        rate = task.completed / elapsed if elapsed else 0.0
+        if task.total is None:
+            return Text(f"preparing  {_clock(elapsed)}")
+        counts = f"{task.completed:,.0f}/{task.total:,.0f}"
+        left = f"  {_clock((task.total - task.completed) / rate)} left" if rate and not task.finished else ""
+        return Text(f"{counts} trials  {rate:,.0f}/s  {_clock(elapsed)}{left}", justify="right")
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+class LiveProgress:
+    """Shows one line for each phase on standard error while it is entered, if that is a terminal.
+
+    A line holds the phase and its number, the trials that were completed and planned, trials per second, and
+    the time elapsed and remaining.
+    """
+
+    def __init__(self) -> None:
+        self._lines = Progress(
+            TextColumn("{task.fields[number]}", style="dim"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, style="dim", complete_style="cyan", finished_style="green"),
+            _Counts(),
+            console=console_for(sys.stderr),
+            transient=True,
+            expand=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = TaskID(0)
+        self._planned = 0
+
+    def phase_started(self, phase: str, number: int, phases: int) -> None:
+        """Add a line for the phase."""
+        self._planned = 0
+        self._task = self._lines.add_task(phase, total=None, number=f"{number}/{phases}")
+
+    def trials_planned(self, count: int) -> None:
+        """Raise the number of trials that the bar stands for."""
+        self._planned += count
+        self._lines.update(self._task, total=self._planned)
+
+    def trials_completed(self, count: int) -> None:
+        """Move the bar."""
+        self._lines.update(self._task, advance=count)
+
+    def phase_completed(self, phase: str) -> None:  # noqa: ARG002
+        """Leave the bar full."""
+        self._lines.update(self._task, total=self._planned, completed=self._planned)
+
+    def __enter__(self) -> Self:
+        self._lines.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.stop()

@@ -1,0 +1,80 @@
+"""The runs that a workspace keeps, and finding one by part of its id."""
+
+from datetime import datetime
+
+import msgspec
+
+from ..domain.errors import NotFoundError
+from .workspace import Workspace
+
+LAST = "last"
+"""What stands for the id of the newest run."""
+
+RUNS = """
+SELECT r.run, r.name, r.status, r.started_at,
+    epoch_ms(coalesce(r.finished_at, last.finished_at) - r.started_at) / 1000.0 AS elapsed,
+    coalesce(last.completed, 0) AS completed, r.phases, last.sharpe_ratio
+FROM runs r LEFT JOIN (
+    SELECT run, count(*) AS completed, max(finished_at) AS finished_at,
+        arg_max((output ->> '$.metrics.sharpe_ratio')::DOUBLE, finished_at) AS sharpe_ratio
+    FROM phases WHERE status = 'completed' GROUP BY run
+) last USING (run)
+WHERE ? IN ('', r.run) ORDER BY r.started_at DESC, r.run DESC
+"""
+MATCHES = """
+SELECT run FROM runs WHERE starts_with(run, $1) OR ends_with(run, $1) ORDER BY started_at DESC, run DESC
+"""
+
+
+class RunEntry(msgspec.Struct, frozen=True):
+    """One line in the list of runs.
+
+    Attributes
+    ----------
+    run, name, status
+        Id of the run, name of its workflow, and ``running``, ``completed``, ``failed`` or ``canceled``.
+    started_at
+        In UTC.
+    elapsed
+        Seconds from there to its end, or to the end of its last completed phase; None before the first.
+    completed, phases
+        Number of phases that were completed, and of those that it has.
+    sharpe_ratio
+        Of the phase that was completed last.
+    """
+
+    run: str
+    name: str
+    status: str
+    started_at: datetime
+    elapsed: float | None
+    completed: int
+    phases: int
+    sharpe_ratio: float | None
+
+
+def list_runs(workspace: Workspace, run: str = "") -> list[RunEntry]:
+    """Return the runs, newest first; only the given one if one is given."""
+    return msgspec.convert(workspace.read_models.query(RUNS, (run,)).records(), list[RunEntry])
+
+
+def find_run(workspace: Workspace, part: str) -> str:
+    """Return the id of the run that begins or ends with `part`, or of the newest one for ``last``.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such run, or more than one.
+    """
+    wanted = "" if part == LAST else part
+    found = [str(run) for (run,) in workspace.read_models.query(MATCHES, (wanted,)).rows]
+    if part in found or (part == LAST and found):
+        return part if part in found else found[0]
+    if not found:
+        raise NotFoundError(f"there is no run {part!r} in {workspace.name}; `admf runs` lists the runs.")
+    if len(found) > 1:
+        raise NotFoundError(
+            f"{part!r} must be the beginning or the end of one run's id, and is that of {len(found)}: "
+            f"{', '.join(found[:3])}{' ...' if len(found) > 3 else ''}. Give more of it."
+        )
+    return found[0]

@@ -1,0 +1,284 @@
+"""What a run came to, as a screen and as an object for scripts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from rich.console import RenderableType
+from rich.text import Text
+
+from ..domain.events import PhaseOutput, Scalar
+from .configuration import PhaseSection
+from .console import GAP, fitted, note, status_text, table, width
+from .result import HEADLINE, PhaseResult, WorkflowResult, shown
+from .run_list import RunEntry
+from .trace_query import TraceQuery
+from .workspace import Workspace
+
+HASH = 16
+"""Hexadecimal digits of a head hash that a screen shows; `--json` has them all."""
+TOP = 10
+"""Trials of an optimization that a screen shows."""
+LABELS = {
+    "total_return": "return",
+    "annual_return": "annual",
+    "sharpe_ratio": "Sharpe",
+    "max_drawdown": "drawdown",
+    "win_rate": "wins",
+    "exposure": "exposed",
+}
+"""Short names of the headline metrics, for the heads of columns."""
+PERIODS = """
+SELECT phase, segment = 'train', min(start_time)::DATE::TEXT, max(end_time)::DATE::TEXT
+FROM trials WHERE run = ? GROUP BY ALL
+"""
+TRIALS = """
+SELECT t.container, t.parameters, m.* EXCLUDE (run, phase, container)
+FROM trials t JOIN portfolio_metrics m USING (run, phase, container)
+WHERE run = ? AND phase = ? ORDER BY {objective} {order} NULLS LAST, container LIMIT ?
+"""
+
+
+class PhaseObject(msgspec.Struct, frozen=True):
+    """A phase in the output of ``--json``."""
+
+    type: str
+    status: str
+    stream: str
+    head_hash: str
+    events: int
+    rows: int
+    output: PhaseOutput | None
+
+
+class RunObject(msgspec.Struct, frozen=True):
+    """A run in the output of ``--json``; ``metrics`` are those of the last phase that was completed."""
+
+    run: str
+    name: str
+    status: str
+    store: str
+    elapsed: float | None
+    metrics: dict[str, float]
+    phases: dict[str, PhaseObject]
+    warnings: tuple[str, ...]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A phase on the screen; one with walk-forward folds has two, in and out of sample."""
+
+    phase: str
+    sample: str
+    cells: Mapping[str, str]
+
+
+def run_object(workspace: Workspace, result: WorkflowResult, entry: RunEntry) -> RunObject:
+    """Return what a run came to, for scripts."""
+    phases = {
+        name: PhaseObject(
+            type=phase.type,
+            status=phase.status,
+            stream=phase.stream,
+            head_hash=phase.head_hash,
+            events=phase.events,
+            rows=phase.rows,
+            output=phase.output if phase.status == "completed" else None,
+        )
+        for name, phase in result.phases.items()
+    }
+    return RunObject(
+        result.run,
+        result.name,
+        result.status,
+        workspace.name,
+        entry.elapsed,
+        result.metrics,
+        phases,
+        result.warnings,
+    )
+
+
+def run_screen(workspace: Workspace, result: WorkflowResult, entry: RunEntry) -> list[RenderableType]:
+    """Return what a run came to: a table with a column for each phase, and where it is kept."""
+    head = Text.assemble((result.name, "bold"), "  ", status_text(result.status))
+    if entry.elapsed is not None:
+        head.append(f"  {seconds(entry.elapsed)}", style="dim")
+    return [head, "", *_tables(_columns(workspace, result)), "", note(f"{result.run} in {workspace.name}")]
+
+
+def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[RenderableType]:
+    """Return the top trials of each optimization, and the folds of each walk-forward validation."""
+    parts: list[RenderableType] = []
+    for phase in result.phases.values():
+        if phase.status != "completed":
+            continue
+        if phase.output.folds:
+            parts += ["", Text(f"{phase.name}: {len(phase.output.folds)} folds", style="bold")]
+            parts += _folds(phase.output)
+        elif phase.output.objective and phase.output.trials > 1:
+            direction = "highest" if phase.output.direction == "maximize" else "lowest"
+            heading = f"{phase.name}: {direction} {phase.output.objective} of {phase.output.trials:,} trials"
+            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, result.run, phase)]
+    return parts
+
+
+def hints(result: WorkflowResult) -> Text:
+    """Return commands that may be of use after a run."""
+    last = list(result.phases)[-1]
+    return note(
+        f"next  admf show {short(result.run)}\n"
+        f"      admf events {short(result.run)}/{last} --type OrdersFilled\n"
+        f"      admf query \"SELECT * FROM trades WHERE run LIKE '%{short(result.run)}'\""
+    )
+
+
+def short(run: str) -> str:
+    """Return the end of a run's id, which is enough to name it."""
+    return run.rpartition("_")[2]
+
+
+def seconds(elapsed: float) -> str:
+    """Write a duration in the largest unit that it fills."""
+    if elapsed < 60:
+        return f"{elapsed:.2f} s"
+    minutes, rest = divmod(round(elapsed), 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {rest:02} s"
+
+
+def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
+    periods = {
+        (str(phase), bool(train)): (str(first), str(last))
+        for phase, train, first, last in workspace.read_models.query(PERIODS, (result.run,)).rows
+    }
+    tuned = list(dict.fromkeys(name for phase in result.phases.values() for name in _best(phase)))
+    trace = TraceQuery(workspace.store)
+    for phase in result.phases.values():
+        cells = {"type": phase.type or "-", "status": phase.status}
+        if phase.status != "completed":
+            yield Column(phase.name, "", cells)
+            continue
+        output = phase.output
+        first, last = periods.get((phase.name, False), ("-", "-"))
+        cells |= {"from": first, "to": last, "trials": f"{output.trials:,}"}
+        if not output.folds:
+            section = PhaseSection.model_validate_json(trace.get_phase_configuration(result.run, phase.name))
+            values = {**_configured(section), **_best(phase)}
+            cells |= {name: str(values[name]) for name in tuned if name in values}
+        logged = {
+            "events": f"{phase.events:,}",
+            "rows": f"{phase.rows:,}",
+            "head hash": phase.head_hash[:HASH],
+        }
+        if in_sample := [fold.best for fold in output.folds if fold.best]:
+            begin, end = periods.get((phase.name, True), ("-", "-"))
+            means = {name: _mean([trial.metrics[name] for trial in in_sample]) for name in HEADLINE}
+            yield Column(
+                phase.name,
+                "mean in sample",
+                {**cells, "from": begin, "to": end, **_headline(means), **logged},
+            )
+            cells = {"from": first, "to": last, "trials": f"{len(output.folds):,}"}
+            logged = {}
+        sample = "mean out of sample" if output.folds else ""
+        yield Column(phase.name, sample, {**cells, **_headline(output.metrics), **logged})
+
+
+def _tables(columns: Iterator[Column]) -> Iterator[RenderableType]:
+    """Set columns side by side, as many as fit into a line, block by block."""
+    found = list(columns)
+    order = dict.fromkeys(name for column in found for name in column.cells)
+    known = ("type", "status", "from", "to", "trials")
+    log = ("events", "rows", "head hash")
+    parameters = [name for name in order if name not in (*known, *HEADLINE, *log)]
+    names = [name for name in (*known, *parameters, *HEADLINE, *log) if name in order]
+    label = max(map(len, names)) + GAP
+    each = max(HASH, *(max(len(column.phase), len(column.sample)) for column in found)) + GAP
+    step = max(1, (width() + GAP - label) // each)
+    for start in range(0, len(found), step):
+        block = found[start : start + step]
+        rows: list[list[str | Text]] = []
+        if any(column.sample for column in block):
+            rows.append([Text(""), *(note(column.sample) for column in block)])
+        for name in names:
+            if any(name in column.cells for column in block):
+                cells = (column.cells.get(name, "") for column in block)
+                rows.append(
+                    [note(name), *(status_text(cell) if name == "status" else cell for cell in cells)]
+                )
+        if start:
+            yield ""
+        yield table(["", *(column.phase for column in block)], rows, left=("",))
+
+
+def _folds(output: PhaseOutput) -> list[RenderableType]:
+    """Return a table of the folds; in and out of sample stand side by side where there are both."""
+    best = output.folds[0].best
+    names = _short_names(best.parameters) if best else []
+    both = [output.objective] if best else []
+    tests = list(
+        dict.fromkeys((output.objective or "sharpe_ratio", "total_return", "max_drawdown", "trades"))
+    )
+    rows = []
+    for fold in output.folds:
+        chosen = map(str, fold.best.parameters.values()) if fold.best else ()
+        inside = (shown(name, fold.best.metrics[name]) for name in both) if fold.best else ()
+        outside = (shown(name, fold.test.metrics[name]) for name in tests)
+        rows.append([str(fold.number + 1), fold.test_start, *chosen, *inside, *outside])
+    heads = [f"in {LABELS.get(name, name)}" for name in both]
+    heads += [f"out {LABELS.get(tests[0], tests[0])}", *(LABELS.get(name, name) for name in tests[1:])]
+    return fitted(["fold", "tests from", *names, *heads], rows)
+
+
+def _top_trials(workspace: Workspace, run: str, phase: PhaseResult) -> list[RenderableType]:
+    objective = phase.output.objective
+    order = "DESC" if phase.output.direction == "maximize" else "ASC"
+    sql = TRIALS.format(objective=f'm."{objective}"', order=order)
+    metrics = list(dict.fromkeys((objective, *HEADLINE)))
+    rows = []
+    names: list[str] = []
+    for record in workspace.read_models.query(sql, (run, phase.name, TOP)).records():
+        parameters = msgspec.json.decode(str(record["parameters"]), type=dict[str, Scalar])
+        names = _short_names(parameters)
+        values = (_number(record[name]) for name in metrics)
+        figures = (shown(name, value) for name, value in zip(metrics, values, strict=True))
+        rows.append([str(record["container"]), *map(str, parameters.values()), *figures])
+    return fitted(["container", *names, *(LABELS.get(name, name) for name in metrics)], rows)
+
+
+def _short_names(parameters: Mapping[str, Scalar]) -> list[str]:
+    """Name parameters without their strategy where all are of the same one."""
+    if len({name.partition(".")[0] for name in parameters}) == 1:
+        return [name.partition(".")[2] for name in parameters]
+    return list(parameters)
+
+
+def _best(phase: PhaseResult) -> dict[str, Scalar]:
+    if phase.status != "completed" or phase.output.folds or phase.output.best is None:
+        return {}
+    return phase.output.best.parameters
+
+
+def _configured(section: PhaseSection) -> dict[str, Scalar]:
+    strategies = {
+        f"{strategy.name}.{name}": value
+        for strategy in section.strategies
+        for name, value in strategy.parameters.items()
+    }
+    sizers = {
+        f"{sizer.name}.{name}": value
+        for sizer in section.risk.position_sizers
+        for name in ("percentage", "size", "units")
+        if (value := getattr(sizer, name)) is not None
+    }
+    return {**strategies, **sizers}
+
+
+def _headline(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {name: shown(name, metrics[name]) for name in HEADLINE}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else float("nan")
