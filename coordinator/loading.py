@@ -125,11 +125,11 @@ def resolved_workflow(workflow: Workflow) -> WorkflowSection:
         A section is wrong, a name stands twice, a reference leads nowhere or in a circle.
     """
     resolved: dict[str, PhaseSection] = {}
-    _check_shared(workflow)
     for raw, where in ordered_phases(workflow):
         source = resolved.get(str(raw.get("inherit_best_from", "")))
         phase = resolved_phase(workflow, raw, source, where)
         resolved[phase.name] = phase
+    _check_shared(workflow)
     return WorkflowSection(name=workflow.name, seed=workflow.seed, phases=tuple(resolved.values()))
 
 

@@ -1,0 +1,95 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from admf import Coordinator
+from admf.coordinator.result import WorkflowResult
+from admf.eventstore.record import Head, verify
+from admf.eventstore.store import EventStore
+
+WriteWalk = Callable[..., Path]
+
+
+def write_walk_to(path: Path, bars: int = 300, seed: int = 1) -> Path:
+    """A random walk of daily bars from 2000-01-03 on, weekends included."""
+    closes = 100 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0, 0.015, bars)))
+    opens = np.concatenate(([100.0], closes[:-1])) * 1.001
+    days = np.datetime64("2000-01-03") + np.arange(bars)
+    rows = [
+        f"{day},{open_!r},{max(open_, close) * 1.01!r},{min(open_, close) * 0.99!r},{close!r},1000"
+        for day, open_, close in zip(days, opens.tolist(), closes.tolist(), strict=True)
+    ]
+    path.write_text("\n".join(["Date,Open,High,Low,Close,Volume", *rows, ""]))
+    return path
+
+
+@pytest.fixture
+def write_walk() -> WriteWalk:
+    return write_walk_to
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty but for the 300 daily bars of walk.csv."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADMF_STORE", raising=False)
+    write_walk_to(tmp_path / "walk.csv")
+    return tmp_path
+
+
+@pytest.fixture
+def coordinator(folder: Path) -> Iterator[Coordinator]:
+    with Coordinator("memory://") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def pooled() -> Iterator[Coordinator]:
+    """A coordinator with two workers, which all tests share: name files by their absolute paths."""
+    with Coordinator("memory://", workers=2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def train_and_test(folder: Path) -> dict[str, object]:
+    """A search in several shards, and its best parameters on the bars after it."""
+    return {
+        "name": "small",
+        "data": {"file": str(folder / "walk.csv")},
+        "execution": {"commission": {"percent": 0.1}, "slippage": {"bps": 2}},
+        "workflow": [
+            {
+                "name": "training",
+                "type": "optimization",
+                "shard_size": 2,
+                "data": {"end": "2000-07-31"},
+                "strategies": [{"name": "cross", "type": "sma_crossover"}],
+                "optimization": {"parameters": {"cross.fast": [3, 5, 8], "cross.slow": [13, 21, 5]}},
+            },
+            {
+                "name": "out_of_sample",
+                "type": "validation",
+                "inherit_best_from": "training",
+                "data": {"start": "2000-08-01"},
+            },
+        ],
+    }
+
+
+@pytest.fixture
+def heads() -> Callable[[WorkflowResult], dict[str, str]]:
+    return lambda result: {name: phase.head_hash for name, phase in result.phases.items()}
+
+
+@pytest.fixture
+def verified() -> Callable[[EventStore, str], Head]:
+    """Check every event of a stream against both hash chains, and return where the stream ends."""
+
+    def checked(store: EventStore, stream: str) -> Head:
+        head = Head(stream)
+        for recorded in store.read(stream):
+            head = verify(head, recorded)
+        return head
+
+    return checked
