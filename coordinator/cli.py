@@ -110,11 +110,11 @@ def _report(kind: str, word: str, error: BaseException, *, as_json: bool) -> Non
 
     from .console import show, show_json
 
-    message = " ".join(filter(None, [str(error), *getattr(error, "__notes__", ())]))
+    message = " ".join(filter(None, [str(error), *getattr(error, "__notes__", ())])) or "no run was begun."
     if as_json:
         show_json({"error": {"type": kind, "message": message}})
     else:
-        show(Text.assemble((f"{word}: ", "bold red"), message or "nothing was run."), error=True)
+        show(Text.assemble((f"{word}:", "bold red"), " ", message), error=True)
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -123,7 +123,8 @@ def command(name: str, *examples: str) -> Callable[[Callable[P, None]], Callable
     def register(function: Callable[P, None]) -> Callable[P, None]:
         @wraps(function)
         def reporting(*args: P.args, **kwargs: P.kwargs) -> None:
-            debug = isinstance(context := kwargs.get("context"), typer.Context) and context.obj.debug
+            said = getattr(kwargs.get("context"), "obj", None)
+            debug = isinstance(said, Globals) and said.debug
             with errors_reported(as_json=kwargs.get("as_json") is True, debug=debug):
                 function(*args, **kwargs)
 
@@ -203,7 +204,9 @@ def run(
             return
         for warning in result.warnings:
             show(note(f"warning: {warning}"), error=True)
-        show(*run_screen(workspace, result, entry), hints(result))
+        show(*run_screen(workspace, result, entry))
+        if workspace.name != "memory://":
+            show(hints(result, workspace.name if context.obj.store else ""))
 
 
 @command("runs", "runs")
@@ -247,7 +250,11 @@ def events(
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show what happened, event by event, from the log."""
+    """Show what happened, event by event, from the log.
+
+    The time is that of the event's bar, or of its recording where it has none. With --json, {"events": [...],
+    "more": the number of events beyond the limit}.
+    """
     from .console import show, show_json
     from .logical_events import select_events
     from .run_list import find_run
@@ -304,7 +311,7 @@ def validate(context: typer.Context, source: Source, changes: Changes = None, as
 @command("components", "components", "components sharpe_ratio")
 def components(
     context: typer.Context,  # noqa: ARG001
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only what has this name.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only what has this name.")] = "",
     as_json: Json = False,
 ) -> None:
     """List what a workflow can name: strategies, metrics, ..."""
@@ -324,7 +331,7 @@ def components(
 @command("templates", "templates", "templates train_test > study.yaml")
 def templates(
     context: typer.Context,  # noqa: ARG001
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Print this one.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Print this one.")] = "",
     as_json: Json = False,
 ) -> None:
     """List the workflows that ship with the package, or print one."""

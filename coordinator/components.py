@@ -9,7 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from ..domain.errors import ConfigurationError, NotFoundError, StrategyError, UnknownNameError
+from ..domain.errors import ConfigurationError, StrategyError, UnknownNameError
 from ..domain.strategies import STRATEGIES, Strategy, strategy_from
 
 ENTRY_POINTS = "admf.strategies"
@@ -34,7 +34,7 @@ def find_strategy(kind: str, folders: Sequence[Path], where: str = "") -> Strate
     ------
     UnknownNameError
         Neither registered nor offered by an installed package; or the file has no such function.
-    NotFoundError
+    ConfigurationError
         There is no such file.
     StrategyError
         The file or the package raised when it was read.
@@ -68,7 +68,7 @@ def _user_module(file: str, folders: Sequence[Path], where: str) -> ModuleType:
     places = list(dict.fromkeys((*folders, Path.cwd())))
     path = next((place / file for place in places if (place / file).is_file()), None)
     if path is None:
-        raise NotFoundError(
+        raise ConfigurationError(
             f"{where + ': ' if where else ''}there is no strategy file {file!r} "
             f"in {' or '.join(str(place.resolve()) for place in places)}."
         )

@@ -39,7 +39,13 @@ class LiveProgress:
         self._lines = Progress(
             TextColumn("{task.fields[number]}", style="dim"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None, style="dim", complete_style="cyan", finished_style="green"),
+            BarColumn(
+                bar_width=None,
+                style="dim",
+                pulse_style="cyan",
+                complete_style="cyan",
+                finished_style="green",
+            ),
             _Counts(),
             console=console_for(sys.stderr),
             transient=True,

@@ -100,7 +100,7 @@ def select_events(
     topics = _topics(kind, container)
     head = store.head(stream)
     if head.version == 0:
-        raise NotFoundError(f"there is no stream {stream!r}; `admf runs` lists the runs.")
+        raise NotFoundError(f"there is no stream {stream!r}; `admf show` lists the phases of a run.")
     names = _Names(store, stream)
     found: list[LogicalEvent] = []
     more = 0

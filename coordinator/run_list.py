@@ -13,7 +13,7 @@ LAST = "last"
 RUNS = """
 SELECT r.run, r.name, r.status, r.started_at,
     epoch_ms(coalesce(r.finished_at, last.finished_at) - r.started_at) / 1000.0 AS elapsed,
-    coalesce(last.completed, 0) AS completed, r.phases, last.sharpe_ratio
+    coalesce(last.completed, 0) AS completed, r.phases, last.sharpe_ratio, r.error
 FROM runs r LEFT JOIN (
     SELECT run, count(*) AS completed, max(finished_at) AS finished_at,
         arg_max((output ->> '$.metrics.sharpe_ratio')::DOUBLE, finished_at) AS sharpe_ratio
@@ -41,6 +41,8 @@ class RunEntry(msgspec.Struct, frozen=True):
         Number of phases that were completed, and of those that it has.
     sharpe_ratio
         Of the phase that was completed last.
+    error
+        Why it failed or was canceled.
     """
 
     run: str
@@ -51,6 +53,7 @@ class RunEntry(msgspec.Struct, frozen=True):
     completed: int
     phases: int
     sharpe_ratio: float | None
+    error: str | None
 
 
 def list_runs(workspace: Workspace, run: str = "") -> list[RunEntry]:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ..domain.events import PhaseOutput, Scalar
 from .configuration import PhaseSection
-from .console import GAP, fitted, note, status_text, table, width
+from .console import GAP, STATUS, fitted, note, status_text, table, width
 from .result import HEADLINE, PhaseResult, WorkflowResult, shown
 from .run_list import RunEntry
 from .trace_query import TraceQuery
@@ -56,6 +56,7 @@ class RunObject(msgspec.Struct, frozen=True):
     run: str
     name: str
     status: str
+    error: str | None
     store: str
     elapsed: float | None
     metrics: dict[str, float]
@@ -89,6 +90,7 @@ def run_object(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
         result.run,
         result.name,
         result.status,
+        entry.error,
         workspace.name,
         entry.elapsed,
         result.metrics,
@@ -102,7 +104,9 @@ def run_screen(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
     head = Text.assemble((result.name, "bold"), "  ", status_text(result.status))
     if entry.elapsed is not None:
         head.append(f"  {seconds(entry.elapsed)}", style="dim")
-    return [head, "", *_tables(_columns(workspace, result)), "", note(f"{result.run} in {workspace.name}")]
+    why = [Text(entry.error, style=STATUS[entry.status])] if entry.error else []
+    where = note(f"{result.run} in {workspace.name}")
+    return [head, *why, "", *_tables(_columns(workspace, result)), "", where]
 
 
 def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[RenderableType]:
@@ -121,13 +125,14 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
     return parts
 
 
-def hints(result: WorkflowResult) -> Text:
-    """Return commands that may be of use after a run."""
-    last = list(result.phases)[-1]
+def hints(result: WorkflowResult, store: str) -> Text:
+    """Return commands that may be of use after a run; `store` is named in them unless it is empty."""
+    run, last = short(result.run), list(result.phases)[-1]
+    option = f" --store {store}" if store else ""
     return note(
-        f"next  admf show {short(result.run)}\n"
-        f"      admf events {short(result.run)}/{last} --type OrdersFilled\n"
-        f"      admf query \"SELECT * FROM trades WHERE run LIKE '%{short(result.run)}'\""
+        f"next  admf show {run}{option}\n"
+        f"      admf events {run}/{last} --type OrdersFilled{option}\n"
+        f"      admf query \"SELECT * FROM trades WHERE run LIKE '%{run}'\"{option}"
     )
 
 

@@ -1,0 +1,94 @@
+"""docs/cli.md, as the commands themselves describe it; run this file to write it anew."""
+
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from admf.coordinator import cli
+from typer.testing import CliRunner
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
+REMEDY = "docs/cli.md is out of date: run `python tests/coordinator/test_cli_reference.py`"
+
+BEST = """SELECT container, parameters, round(sharpe_ratio, 3) AS sharpe_ratio
+FROM trials JOIN portfolio_metrics USING (run, phase, container)
+WHERE phase = 'training' ORDER BY sharpe_ratio DESC LIMIT 3"""
+EXAMPLES = {
+    "run": "run train_test",
+    "runs": "runs",
+    "show": "show last",
+    "events": "events last/out_of_sample --type OrdersFilled --limit 5",
+    "query": f'query "{BEST}"',
+    "validate": "validate walk_forward",
+    "components": "components sharpe_ratio",
+    "templates": "templates",
+}
+INTRODUCTION = """# Command line
+
+Written by `python tests/coordinator/test_cli_reference.py` from the help of the commands; every example was
+executed. The run ids, times and durations in them are stand-ins; every other figure, the head hashes too,
+is what you will see.
+
+`--store` and `--debug` may stand before or after the name of a command. Tables go to standard output,
+progress and warnings to standard error. A terminal gets colour, live progress, and the columns that fit; a
+pipe gets every column in full. With `--json`, an error is an object too: `{"error": {"type": ...,
+"message": ...}}`.
+"""
+
+
+def invoke(*arguments: str) -> str:
+    result = CliRunner().invoke(cli.app, arguments, prog_name="admf", env={"COLUMNS": "80", "ADMF_STORE": ""})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def with_stand_ins(text: str, ids: Mapping[str, str]) -> str:
+    for run, stand_in in ids.items():
+        text = text.replace(run, stand_in)
+    text = re.sub(r"(  \d{4}-\d\d-\d\d) \d\d:\d\d\b", "  2026-11-21 10:15", text)
+    return re.sub(r"\d+\.\d\d s\b", "0.38 s", text)
+
+
+def reference() -> str:
+    """Execute the examples in an empty folder, and put them together with the help."""
+    codes = (cli.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+    parts = [INTRODUCTION, codes, block(invoke("--help"))]
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            for name, example in EXAMPLES.items():
+                output = invoke(*shlex.split(example))
+                ids = dict.fromkeys(re.findall(RUN, output), "workflow_20261121_101500_ab12cd34")
+                ids |= {run[-8:]: "ab12cd34" for run in ids}
+                help_text = block(invoke(name, "--help"))
+                example_text = block(f"$ admf {example}\n{with_stand_ins(output, ids)}")
+                parts += [f"## {name}", help_text, example_text]
+        finally:
+            os.chdir(before)
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+RUN = re.compile(r"workflow_\d{8}_\d{6}_[0-9a-f]{8}")
+
+
+def block(text: str) -> str:
+    return f"```text\n{text.strip()}\n```"
+
+
+def test_every_command_has_an_example_in_its_help_and_in_the_reference():
+    commands = {command.name for command in cli.app.registered_commands}
+    assert commands == set(EXAMPLES)
+    for name in commands:
+        assert f"  admf {name}" in invoke(name, "--help").partition("Example")[2]
+
+
+def test_the_reference_is_up_to_date():
+    assert REFERENCE.read_text() == reference(), REMEDY
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference())
