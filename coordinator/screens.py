@@ -118,9 +118,9 @@ def check_screen(check: WorkflowCheck) -> list[RenderableType]:
         ]
         for phase in check.phases
     ]
-    columns = ("phase", "type", "inherits from", "trials", "bars", "from", "to")
+    columns = ("phase", "type", "inherits", "trials", "bars", "from", "to")
     head = Text.assemble((check.name, "bold"), "  ", ("valid", "green"))
-    return [head, "", *fitted(columns, rows, left={"phase", "type", "inherits from"})]
+    return [head, "", *fitted(columns, rows, left={"phase", "type", "inherits"})]
 
 
 def components_screen(components: Sequence[Component]) -> list[RenderableType]:
