@@ -29,8 +29,8 @@ EXAMPLES = {
 INTRODUCTION = """# Command line
 
 Written by `python tests/coordinator/test_cli_reference.py` from the help of the commands; every example was
-executed. The run ids, times and durations in them are stand-ins; every other figure, the head hashes too,
-is what you will see.
+executed. The run ids, times, durations and head hashes in them are stand-ins (a head hash changes with the
+version of the package); every other figure is what you will see.
 
 `--store` and `--debug` may stand before or after the name of a command. Tables go to standard output,
 progress and warnings to standard error. A terminal gets colour, live progress, and the columns that fit; a
@@ -49,6 +49,7 @@ def with_stand_ins(text: str, ids: Mapping[str, str]) -> str:
     for run, stand_in in ids.items():
         text = text.replace(run, stand_in)
     text = re.sub(r"(  \d{4}-\d\d-\d\d) \d\d:\d\d\b", "  2026-11-21 10:15", text)
+    text = re.sub(r"\b[0-9a-f]{16}\b", "02c60f9d44bf203f", text)
     return re.sub(r"\d+\.\d\d s\b", "0.38 s", text)
 
 
