@@ -103,14 +103,14 @@ def strategy_targets(
         The function raised, or what it returned is not one exposure per bar.
     """
     rows = {argument: market.feature(spec) for argument, spec in slot.strategy.needs(parameters).items()}
-    arguments: list[Float64 | Scalar] = []
+    arguments: dict[str, Float64 | Scalar] = {}
     for name in slot.strategy.arguments:
         if name in rows:
-            arguments.append(rows[name])
+            arguments[name] = rows[name]
         else:
-            arguments.append(getattr(market.bars, name) if name in SERIES else parameters[name])
+            arguments[name] = getattr(market.bars, name) if name in SERIES else parameters[name]
     try:
-        result = slot.strategy.function(*arguments)
+        result = slot.strategy.function(**arguments)
     except Exception as error:
         raise StrategyError(
             f"strategy {slot.name!r} raised {type(error).__name__}: {error}; "
@@ -138,6 +138,17 @@ def _held_targets(topology: Topology, market: Market, containers: Containers) ->
     return held, warm
 
 
+def _portfolio_targets(topology: Topology, held: Float64) -> Float64:
+    """Weighted sum of the slots' targets, shape (n_containers, n_bars)."""
+    if len(topology.slots) == 1:
+        return held[:, 0] * topology.slots[0].weight
+    total = np.zeros((held.shape[0], held.shape[2]))
+    for number, slot in enumerate(topology.slots):
+        total += held[:, number] * slot.weight
+    # Signals that cancel, as in 0.3 - 0.1 - 0.2, leave rounding noise, which would be traded.
+    return np.round(total, 12)
+
+
 def _simulate_block(topology: Topology, market: Market, containers: Containers) -> list[NumericEvent]:
     held, warm = _held_targets(topology, market, containers)
     n = len(containers)
@@ -145,9 +156,7 @@ def _simulate_block(topology: Topology, market: Market, containers: Containers) 
     changes = np.empty((n, len(topology.slots)), np.int64)
     count_changes(held, containers.first_bar, containers.stop_bar, changes)
     signals = _signals(held, containers, ids, changes)
-    target = held[:, 0] * topology.slots[0].weight
-    for number, slot in enumerate(topology.slots[1:], start=1):
-        target += held[:, number] * slot.weight
+    target = _portfolio_targets(topology, held)
     book = Book.empty(int(2 * changes.sum() + n))
     ends, metrics = np.empty(n, np.int64), np.empty((n, len(METRICS)))
     bars, execution = market.bars, topology.execution

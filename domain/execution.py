@@ -4,11 +4,12 @@
 | --- | --- | --- |
 | fill | next_open, same_close, next_close | price of an order decided at a bar's close |
 | rounding | fraction, floor | quantities as they come, or whole units, rounded toward zero |
-| end | mark, close, close_at_open | a last position is kept, or sold at the last close or open |
+| end | mark, close, close_at_open | a last position is kept, or closed at the last close or open |
 
 A reversal is two orders, one that closes and one that opens, at the same price. Quantities are decided at the
 price of the fill, from the equity at that instant; the cost of trading comes out of the order's budget. An
-account holds no more than its equity buys: there is no margin.
+account holds no more than its equity buys: there is no margin. ``close_at_open`` goes with ``next_open``
+only, since the other fills of the last bar come after its open.
 """
 
 from enum import IntEnum
@@ -62,6 +63,13 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     commission_rate: float = 0.0
     commission_fixed: float = 0.0
     slippage: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.end is EndOfData.CLOSE_AT_OPEN and self.fill is not FillPrice.NEXT_OPEN:
+            raise ConfigurationError(
+                f"execution: end close_at_open needs fill next_open, was {self.fill.name.lower()}: a fill at "
+                "the last close comes after the last open; choose end close or mark."
+            )
 
 
 class SizingRule(IntEnum):
