@@ -36,8 +36,9 @@ last bar (of 365.25 days), p and q profit and return of closed trades, net of fe
 | turnover | per year | traded value / mean(E) / T | same |
 | fees | currency | sum | same |
 
-The first return is taken from capital to the first E. ``backtesting_py`` resamples E to days first, and N is
-252. Its formulas are those of backtesting.py 0.6.6 (``backtesting/_stats.py``), restated.
+The first return is taken from capital to the first E; once E has fallen to zero or below, returns are zero.
+``backtesting_py`` resamples E to days first, and N is 252. Its formulas are those of backtesting.py 0.6.6
+(``backtesting/_stats.py``), restated.
 """
 
 import math
@@ -46,6 +47,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .bars import DAY
 from .compiled import compiled
 from .errors import UnknownNameError
 from .events import Float64, Int64
@@ -105,7 +107,6 @@ MINIMIZED = frozenset(
 )
 """The metrics of which less is better."""
 
-DAY = 86_400_000_000_000
 YEAR = 365.25 * DAY
 
 
@@ -155,6 +156,12 @@ def _ratio(above: float, below: float) -> float:
 
 
 @compiled
+def _step(before: float, after: float) -> float:
+    """Return one simple return; zero once nothing is left to earn it on."""
+    return after / before - 1.0 if before > 0.0 else 0.0
+
+
+@compiled
 def _deviation(total: float, squares: float, count: int) -> float:
     """Sample standard deviation from a sum and a sum of squares; rounding noise of a constant counts as 0."""
     if count < 2:
@@ -182,7 +189,7 @@ def _write_returns(curve: Curve, per_year: float, out: Float64) -> None:
     market = market_squares = product = 0.0
     before, close_before = curve.capital, curve.close[0]
     for t in range(n):
-        r = curve.equity[t] / before - 1.0
+        r = _step(before, curve.equity[t])
         m = curve.close[t] / close_before - 1.0
         before, close_before = curve.equity[t], curve.close[t]
         total += r
@@ -210,7 +217,7 @@ def _write_daily_returns(curve: Curve, out: Float64) -> None:
     count = days.size - 1
     total = squares = downside = 0.0
     for d in range(count):
-        r = days[d + 1] / days[d] - 1.0
+        r = _step(days[d], days[d + 1])
         total += r
         squares += r * r
         downside += min(r, 0.0) ** 2
@@ -384,5 +391,5 @@ def measure(
     out[Metric.CALMAR_RATIO] = _ratio(out[Metric.ANNUAL_RETURN], out[Metric.MAX_DRAWDOWN])
     _write_trades(trades, count, fill_bar, curve.time, peculiar, out)
     out[Metric.EXPOSURE] = (_bars_in_trades(trades, count, fill_bar, n) if peculiar else curve.held) / n
-    out[Metric.TURNOVER] = _ratio(curve.traded / average, years)
+    out[Metric.TURNOVER] = _ratio(curve.traded, average * years)
     out[Metric.FEES] = curve.fees
