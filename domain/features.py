@@ -17,6 +17,9 @@ from .registry import Registry
 SERIES = ("open", "high", "low", "close", "volume")
 """The columns of bars that a feature or a strategy may read."""
 
+LARGEST = 100_000
+"""The largest period, and the largest value of any other parameter; TA-Lib accepts no longer period."""
+
 
 class Feature(msgspec.Struct, frozen=True):
     """One distinct feature: a name in `FEATURES` with its parameters, sorted by name."""
@@ -87,27 +90,32 @@ def compute_feature(spec: Feature, bars: Bars) -> Float64:
     Raises
     ------
     ConfigurationError
-        A parameter is not a whole number, or is below the feature's minimum.
+        A parameter is not a number, a period is not a whole one, or it is out of range.
     """
     definition = FEATURES.get(spec.name)
     arguments = {}
     for name, value in spec.parameters:
-        minimum = definition.minimum[name]
-        if isinstance(value, str) or value < minimum or (name == "period" and value != int(value)):
+        minimum, whole = definition.minimum[name], name == "period"
+        if (
+            isinstance(value, str | bool)
+            or not minimum <= value <= LARGEST
+            or (whole and not float(value).is_integer())
+        ):
             raise ConfigurationError(
-                f"feature {spec}: {name} must be a {'whole ' if name == 'period' else ''}number "
-                f"of at least {minimum:g}, was {value!r}."
+                f"feature {spec}: {name} must be a {'whole ' if whole else ''}number "
+                f"from {minimum:g} to {LARGEST}, was {value!r}."
             )
-        arguments[name] = int(value) if name == "period" else float(value)
+        arguments[name] = int(value) if whole else float(value)
     inputs = [getattr(bars, series) for series in definition.inputs]
     return np.ascontiguousarray(definition.function(*inputs, **arguments), dtype=np.float64)
 
 
 def feature_table(specs: Sequence[Feature], bars: Bars) -> Float64:
-    """Compute distinct features, one row each: an array of shape (n_features, n_bars)."""
+    """Compute distinct features, one row each: a read-only array of shape (n_features, n_bars)."""
     table = np.empty((len(specs), len(bars)))
     for row, spec in enumerate(specs):
         table[row] = compute_feature(spec, bars)
+    table.flags.writeable = False
     return table
 
 

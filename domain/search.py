@@ -34,7 +34,7 @@ def grid(space: Mapping[str, Sequence[Scalar]]) -> dict[str, Column]:
     """Return every combination of the values of a space, in columns of shape (n_combinations,).
 
     Parameters are ordered by name and the last one varies fastest, so the order of the keys of ``space`` does
-    not matter. A parameter is whole only if all its values are.
+    not matter. A parameter is whole only if all its values are. An empty space has no columns.
 
     Raises
     ------
@@ -42,6 +42,8 @@ def grid(space: Mapping[str, Sequence[Scalar]]) -> dict[str, Column]:
         A parameter has no values, or values of kinds that can't be compared.
     """
     names = sorted(space)
+    if not names:
+        return {}
     columns = [_column(name, space[name]) for name in names]
     indices = np.indices([column.size for column in columns]).reshape(len(columns), -1)
     return {name: column[index] for name, column, index in zip(names, columns, indices, strict=True)}

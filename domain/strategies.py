@@ -27,7 +27,7 @@ class Strategy(msgspec.Struct, frozen=True):
     name
         Its type name in configurations.
     function
-        Maps features, columns of bars and parameters, in the order of ``arguments``, to target exposures.
+        Maps features, columns of bars and parameters, given by name, to target exposures.
     arguments
         Names of the function's arguments.
     features
@@ -138,7 +138,8 @@ def strategy_from(
     Raises
     ------
     ConfigurationError
-        An argument is neither a feature, nor a column of bars, nor a parameter with a default.
+        An argument is neither a feature, nor a column of bars, nor a parameter with a default; or a feature
+        names a parameter that the strategy does not have.
     """
     plain = getattr(function, "py_func", function)
     signature = inspect.signature(plain)
@@ -154,6 +155,11 @@ def strategy_from(
                 f"strategy {plain.__name__!r}: the argument {argument!r} is neither a feature, nor a column "
                 f"of bars ({', '.join(SERIES)}), nor a parameter; give it a default value to make it one."
             )
+    for argument, template in features.items():
+        for parameter, value in template.parameters:
+            if isinstance(value, str) and value not in known:
+                where = f"strategy {plain.__name__!r}, {parameter} of the feature {argument!r}"
+                raise UnknownNameError("parameter", value, known, where)
     return Strategy(
         name or plain.__name__,
         function,
@@ -166,15 +172,15 @@ def strategy_from(
 
 
 def checked_targets(name: str, result: object, n_bars: int) -> Float64:
-    """Return what a strategy returned as float64, if it is one target exposure for each bar.
+    """Return what a strategy returned as float64, if it is one number for each bar.
 
     Raises
     ------
     StrategyError
-        It is not an array of numbers of shape (n_bars,), or a value lies outside [-1, 1].
+        It is not an array of numbers of shape (n_bars,).
     """
     try:
-        targets = np.ascontiguousarray(result, dtype=np.float64)
+        targets = np.asarray(result, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise StrategyError(
             f"strategy {name!r} must return an array of numbers, one for each bar; "
@@ -183,7 +189,7 @@ def checked_targets(name: str, result: object, n_bars: int) -> Float64:
     if targets.shape != (n_bars,):
         raise StrategyError(
             f"strategy {name!r} must return one target exposure for each of the {n_bars} bars; "
-            f"it returned an array of shape {targets.shape}."
+            f"it returned {type(result).__name__} of shape {targets.shape}."
         )
     return targets
 
