@@ -1,0 +1,165 @@
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from admf.domain.bars import DAY, BarsLoaded, checked_bars
+from admf.domain.engine import simulate
+from admf.domain.events import TrialsCompleted
+from admf.domain.execution import Execution, Sizer
+from admf.domain.features import feature_table
+from admf.domain.metrics import Profile
+from admf.domain.strategies import strategy_from
+from admf.domain.topology import Containers, Market, StrategySlot, Topology, needed_features
+
+
+class Simulated(NamedTuple):
+    """What a simulation yielded."""
+
+    events: dict
+
+    def rows(self, kind, *columns):
+        """Some columns of one type of event, row by row; empty where nothing of the kind happened."""
+        if kind not in self.events:
+            return []
+        found = [getattr(self.events[kind], column).tolist() for column in columns]
+        return list(zip(*found, strict=True)) if len(columns) > 1 else found[0]
+
+    def metric(self, name, container=0):
+        return float(self.events[TrialsCompleted].metrics[name][container])
+
+
+@pytest.fixture(scope="session")
+def make_bars():
+    """Bars one after the other in time from plain numbers; by default each opens at its close."""
+
+    def make(close, opens=None, *, volume=1.0, step=DAY, start=0):
+        close = np.array(close, float)
+        opens = close if opens is None else np.array(opens, float)
+        columns = BarsLoaded(
+            time=start + step * np.arange(close.size, dtype=np.int64),
+            open=opens,
+            high=np.maximum(opens, close) + 0.5,
+            low=np.minimum(opens, close) * 0.9,
+            close=close,
+            volume=np.full(close.size, volume),
+        )
+        return checked_bars(columns, symbol="TEST", timeframe="1d", source="test")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_bars(make_bars):
+    """Bars of a random walk, with gaps between the close and the next open."""
+
+    def make(seed, size, volatility=0.02):
+        random = np.random.default_rng(seed)
+        close = 100 * np.exp(np.cumsum(random.normal(0, volatility, size)))
+        return make_bars(close, close * np.exp(random.normal(0, volatility / 4, size)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_containers():
+    """Containers over one window, one for each value of the parameters, or as many as windows."""
+
+    def make(windows, **parameters):
+        count = max([len(windows), *(len(column) for column in parameters.values())])
+        first, stop = np.broadcast_to(np.array(windows, np.int32), (count, 2)).T
+        return Containers(
+            first_id=0,
+            fold=np.full(count, -1, np.int16),
+            segment=np.zeros(count, np.int8),
+            first_bar=np.ascontiguousarray(first),
+            stop_bar=np.ascontiguousarray(stop),
+            parameters={name.replace("__", "."): np.array(column) for name, column in parameters.items()},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_topology():
+    """A topology of some slots, with a plain policy unless another is given."""
+
+    def make(*slots, **changes):
+        plain = {
+            "sizer": Sizer(),
+            "execution": Execution(),
+            "capital": 1000.0,
+            "profile": Profile.ADMF,
+            "bars_per_year": 252.0,
+        }
+        return Topology(slots=slots, **(plain | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Simulate containers of a topology over bars."""
+
+    def simulated(topology, bars, containers):
+        features = needed_features(topology, containers)
+        market = Market(bars, features, feature_table(features, bars))
+        return Simulated({type(event): event for event in simulate(topology, market, containers)})
+
+    return simulated
+
+
+@pytest.fixture(scope="session")
+def scripted():
+    """A slot whose strategy returns the same target exposures whatever the bars."""
+
+    def make(*targets, name="scripted", **slot):
+        script = np.array(targets, float)
+
+        def follow(close):
+            return script[: close.size]
+
+        strategy = strategy_from(follow, features={}, parameters={}, space={})
+        return StrategySlot(name=name, strategy=strategy, parameters={}, **slot)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trade(run, make_topology, make_containers, scripted):
+    """Let one container follow target exposures over a window of bars, by default all of them."""
+
+    def simulated(bars, *targets, window=None, **changes):
+        slots = [
+            scripted(*script, name=f"s{n}") if isinstance(script, list) else script
+            for n, script in enumerate(targets)
+        ]
+        containers = make_containers([window or (0, len(bars))])
+        return run(make_topology(*slots, **changes), bars, containers)
+
+    return simulated
+
+
+@pytest.fixture(scope="session")
+def changed_past(random_bars, make_bars):
+    """Find the first value of a series that changes with bars after it.
+
+    The series is computed over 200 random bars, then, for several cuts, over the bars before the cut alone,
+    and over bars that differ from the cut on. Returns the bar and the cut, or None.
+    """
+    bars, other = random_bars(8, 200), random_bars(9, 200)
+
+    def search(compute):
+        whole = compute(bars)
+        for cut in (1, 2, 8, 21, 60, 101, 163, 199):
+            perturbed = make_bars(
+                np.concatenate((bars.close[:cut], other.close[cut:])),
+                np.concatenate((bars.open[:cut], other.open[cut:])),
+                volume=7.0,
+            )
+            for changed in (bars.head(cut), perturbed):
+                differs = whole[:cut].view(np.int64) != compute(changed)[:cut].view(np.int64)
+                if differs.any():
+                    return int(np.argmax(differs)), cut
+        return None
+
+    return search
