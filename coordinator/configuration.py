@@ -193,15 +193,13 @@ def read_section(model: type[SectionT], raw: object, where: str) -> SectionT:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = _path(where, first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise UnknownNameError(
-                "key", str(first["loc"][-1]), _keys(model, first["loc"][:-1]), path
-            ) from None
-        found = "" if first["type"] == "missing" else f", was {first['input']!r}"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{path}: {message[:1].lower()}{message[1:]}{found}.") from None
+        first = error.errors(include_url=False, include_context=False)[0]
+    path = _path(where, first["loc"])
+    if first["type"] == "extra_forbidden":
+        raise UnknownNameError("key", str(first["loc"][-1]), _keys(model, first["loc"][:-1]), path)
+    found = "" if first["type"] == "missing" else f", was {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    raise ConfigurationError(f"{path}: {message[:1].lower()}{message[1:]}{found}.")
 
 
 def _path(where: str, location: tuple[int | str, ...]) -> str:

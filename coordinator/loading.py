@@ -32,6 +32,8 @@ SHARED = (
     "log",
 )
 """Sections that may stand beside ``workflow``, where they apply to every phase."""
+WHOLE = frozenset({"capital", "strategies", "log"})
+"""Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
 OPTIONAL = frozenset({"optimization", "walk_forward"})
 """Sections that only some types of phase use."""
 NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL}
@@ -102,11 +104,13 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
     """
     raw, name, folder = _read(source)
     raw = _expanded(raw)
+    written = [dict(phase) for phase in raw["workflow"] if isinstance(phase, dict)]
     for change in changes:
         _apply(raw, change)
     raw = _in_full(raw)
     phases = tuple(raw.pop("workflow"))
     shared = {key: raw.pop(key) for key in SHARED if key in raw}
+    _check_shared(shared, written)
     name, seed = str(raw.pop("name", name)), _seed(raw.pop("seed", 0))
     if raw:
         known = {*SHARED, "name", "seed", "workflow", "strategy", "data_file"}
@@ -129,7 +133,6 @@ def resolved_workflow(workflow: Workflow) -> WorkflowSection:
         source = resolved.get(str(raw.get("inherit_best_from", "")))
         phase = resolved_phase(workflow, raw, source, where)
         resolved[phase.name] = phase
-    _check_shared(workflow)
     return WorkflowSection(name=workflow.name, seed=workflow.seed, phases=tuple(resolved.values()))
 
 
@@ -196,10 +199,10 @@ def ordered_phases(workflow: Workflow) -> list[tuple[Raw, str]]:
     return done
 
 
-def _check_shared(workflow: Workflow) -> None:
-    """Refuse what stands beside ``workflow`` where no phase would take it over."""
-    for key in workflow.shared:
-        if not any(_takes_over(raw, key) for raw in workflow.phases):
+def _check_shared(shared: Raw, phases: list[Raw]) -> None:
+    """Refuse what stands beside ``workflow`` where no phase, as it was written, takes it over."""
+    for key in shared:
+        if phases and not any(_takes_over(raw, key) for raw in phases):
             raise ConfigurationError(
                 f"{key}: would have no effect, since every phase states its own, inherits it or has no use "
                 "for it; remove it, or change that of the phase."
@@ -207,11 +210,10 @@ def _check_shared(workflow: Workflow) -> None:
 
 
 def _takes_over(raw: Raw, key: str) -> bool:
-    merges = key not in raw or isinstance(raw[key], dict)
     if key in OPTIONAL:
         kind = str(raw.get("type", ""))
-        return merges and (kind not in PHASES or key in PHASES.get(kind).sections)
-    return merges and not raw.get("inherit_best_from")
+        return kind not in PHASES or key in PHASES.get(kind).sections
+    return key not in WHOLE or not (key in raw or raw.get("inherit_best_from"))
 
 
 def _read(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Path]:
@@ -340,9 +342,11 @@ def _apply(raw: Raw, change: str) -> None:
     if not isinstance(here, dict):
         raise ConfigurationError(f"--set {change}: {path!r} leads to {here!r}, which has no keys.")
     try:
-        here.update(_merged(here, {key: yaml.safe_load(text)}))
+        merged = _merged(here, {key: yaml.safe_load(text)})
     except yaml.YAMLError as error:
         raise ConfigurationError(f"--set {change}: the value must be YAML; {error}") from error
+    here.clear()
+    here.update(merged)
 
 
 def _below(here: object, step: str, path: str) -> object:
