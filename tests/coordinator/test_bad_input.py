@@ -310,7 +310,12 @@ def test_wrong_data_are_refused_before_anything_is_logged(coordinator, folder, l
 @pytest.mark.parametrize(
     ("text", "kind", "error", "fragments"),
     [
-        (None, "mine.py:up", ConfigurationError, ["strategies[0].type: there is no strategy file 'mine.py' in "]),
+        (
+            None,
+            "mine.py:up",
+            ConfigurationError,
+            ["strategies[0].type: there is no strategy file 'mine.py' in "],
+        ),
         ("def up(close):\n    return close", "mine.py:upp", UnknownNameError, ["mine.py", "Did you mean up"]),
         ("up = 5", "mine.py:up", UnknownNameError, ["function in mine.py 'up'", "Known: none"]),
         ("import nothing_there", "mine.py:up", StrategyError, ["mine.py raised ModuleNotFoundError"]),

@@ -1,0 +1,127 @@
+import re
+from pathlib import Path
+
+import pytest
+from admf.coordinator.configuration import (
+    CommissionSection,
+    DataSection,
+    ExecutionSection,
+    MetricsSection,
+    OptimizationSection,
+    PhaseSection,
+    RiskSection,
+    SizerSection,
+    SlippageSection,
+    StrategySection,
+    WalkForwardSection,
+    WorkflowSection,
+    read_section,
+)
+from admf.coordinator.loading import SHARED, load_workflow, resolved_workflow
+from admf.domain.errors import ConfigurationError, UnknownNameError
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+EXAMPLE = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[1]
+SECTIONS = {
+    "A phase": PhaseSection,
+    "`data`": DataSection,
+    "`execution`": ExecutionSection,
+    "`execution.commission`": CommissionSection,
+    "`execution.slippage`": SlippageSection,
+    "`strategies[]`": StrategySection,
+    "`risk`": RiskSection,
+    "`risk.position_sizers[]`": SizerSection,
+    "`optimization`": OptimizationSection,
+    "`walk_forward`": WalkForwardSection,
+    "`metrics`": MetricsSection,
+}
+
+
+def documented(title):
+    """Rows of the table below a heading: key, default, meaning."""
+    text = DOCUMENT.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in text.splitlines()
+        if line[:1] == "|"
+    ]
+    return rows[2:]
+
+
+def written(field):
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is None:
+        return "none"
+    if value == ():
+        return "`[]`"
+    if hasattr(value, "model_dump") or value == {}:
+        return "`{}`"
+    return "`" + (value if isinstance(value, str) and value else repr(value).replace("'", '"')) + "`"
+
+
+@pytest.mark.parametrize(("title", "model"), SECTIONS.items())
+def test_every_key_is_documented_with_its_default(title, model):
+    expected = [[f"`{name}`", written(field)] for name, field in model.model_fields.items()]
+    rows = documented(title)
+    assert [row[:2] for row in rows] == expected
+    assert all(row[2].strip(" |") for row in rows)
+
+
+def test_the_keys_of_a_workflow_are_documented():
+    keys = {row[0].strip("`") for row in documented("The workflow")}
+    assert keys == {"workflow", "strategy", "data_file"} | set(WorkflowSection.model_fields) - {"phases"}
+    sentence = DOCUMENT.partition("may stand\nbeside `workflow`")[0].rpartition("\n\n")[2]
+    assert re.findall(r"`(\w+)`", sentence) == list(SHARED)
+
+
+def test_the_documented_example_runs(coordinator, folder):
+    (folder / "example.yaml").write_text(EXAMPLE)
+    result = coordinator.execute_workflow("example.yaml")
+    assert list(result.phases) == ["search", "out_of_sample", "folds"]
+    assert len(result.phase("search").trials()) == 10
+    assert len(result.phase("folds").output.folds) == 5
+
+
+def keys_of(value):
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+def test_the_documented_example_shows_almost_every_key(folder):
+    (folder / "example.yaml").write_text(EXAMPLE)
+    workflow = load_workflow("example.yaml")
+    shown = keys_of([*workflow.phases, workflow.shared])
+    known = {name for model in SECTIONS.values() for name in model.model_fields}
+    assert known - shown == {"size", "units"}
+
+
+def test_a_section_survives_its_own_text(folder):
+    (folder / "example.yaml").write_text(EXAMPLE)
+    for section in resolved_workflow(load_workflow("example.yaml")).phases:
+        again = PhaseSection.model_validate_json(section.json_text())
+        assert again == section
+        assert again.json_text() == section.json_text()
+
+
+def test_an_error_names_the_path_the_value_and_the_nearest_key():
+    raw = {"name": "a", "type": "backtest", "strategies": [{"type": "rsi"}, {"type": "rsi", "weigth": 1}]}
+    with pytest.raises(UnknownNameError) as caught:
+        read_section(PhaseSection, raw, "workflow.phases[3]")
+    assert str(caught.value) == (
+        "workflow.phases[3].strategies[1].weigth: unknown key 'weigth'. Did you mean weight?"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        read_section(DataSection, {"file": "a.csv", "start": "soon"}, "data")
+    assert str(caught.value).startswith("data.start: input should be a valid date")
+    assert str(caught.value).endswith("was 'soon'.")
+    with pytest.raises(ConfigurationError, match=r"^data\.file: field required\.$"):
+        read_section(DataSection, {}, "data")
+
+
+def test_sections_cannot_be_changed():
+    section = DataSection(file="a.csv")
+    with pytest.raises(ValueError, match="frozen"):
+        section.file = "b.csv"
