@@ -60,10 +60,18 @@ class Strategy(msgspec.Struct, frozen=True):
         ------
         UnknownNameError
             A parameter that the strategy does not have.
+        ConfigurationError
+            A value of another kind than the default: a number, a text, or true or false.
         """
-        for name in given:
+        for name, value in given.items():
             if name not in self.parameters:
                 raise UnknownNameError(f"parameter of {self.name}", name, self.parameters, where)
+            kind = _kind(self.parameters[name])
+            if kind not in ("", _kind(value)):
+                raise ConfigurationError(
+                    f"{where + ': ' if where else ''}the parameter {name!r} of {self.name} must be {kind}, "
+                    f"as its default {self.parameters[name]!r} is, was {value!r}."
+                )
         return {**self.parameters, **given}
 
     def needs(self, parameters: Mapping[str, Scalar]) -> dict[str, Feature]:
@@ -169,6 +177,17 @@ def strategy_from(
         space,
         constraints,
     )
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number, such as 3, 0.001 or 1.0e-3"
+        case str():
+            return "a text"
+    return ""
 
 
 def checked_targets(name: str, result: object, n_bars: int) -> Float64:

@@ -80,6 +80,19 @@ def refusal(coordinator, source, error, changes=()):
             ["parameters.threshold", "finite", "was inf"],
         ),
         (
+            without("strategy", **momentum(threshold="1e-3")),
+            ConfigurationError,
+            [
+                "strategies[0].parameters: the parameter 'threshold' of momentum must be a number",
+                "was '1e-3'",
+            ],
+        ),
+        (
+            without("strategy", **momentum(lookback=True)),
+            ConfigurationError,
+            ["must be a number", "was True"],
+        ),
+        (
             without("strategy", **momentum(lookback=0)),
             ConfigurationError,
             ["period=0", "whole number", "was 0"],
@@ -218,7 +231,7 @@ def test_a_wrong_workflow_is_refused_before_anything_is_logged(coordinator, work
         (
             search(parameters={"momentum.lookback": [3, "x"]}),
             ConfigurationError,
-            ["momentum.lookback", "[3, 'x']"],
+            ["momentum.lookback", "was 'x'"],
         ),
         (search(parameters={"momentum.lookback": [0, 3]}), ConfigurationError, ["period=0"]),
         (
@@ -233,6 +246,11 @@ def test_a_wrong_workflow_is_refused_before_anything_is_logged(coordinator, work
         ),
         (search(parameters={"all_in.percentage": [0]}), ConfigurationError, ["must be positive, was 0.0"]),
         (search(parameters={"all_in.percentage": ["x"]}), ConfigurationError, ["must be numbers, was 'x'"]),
+        (
+            search(parameters={"momentum.lookback": ["x"]}),
+            ConfigurationError,
+            ["must be a number", "was 'x'"],
+        ),
         (search(constraints=["momentum.lookbak < 3"]), UnknownNameError, ["Did you mean momentum.lookback"]),
         (
             search(constraints=["momentum.lookback <"]),
