@@ -15,8 +15,8 @@ from ..domain.features import FEATURES
 from ..domain.metrics import METRICS, Profile, objective_direction
 from ..domain.strategies import STRATEGIES
 from .components import ENTRY_POINTS, find_strategy
-from .loading import templates
 from .phases import PHASES
+from .sources import templates
 
 KINDS = ("strategy", "feature", "phase type", "metric", "fill policy")
 

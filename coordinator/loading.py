@@ -5,20 +5,15 @@ name under ``workflow``, and a phase type under ``workflow``, which makes a work
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import yaml
 
-from ..domain.errors import ConfigurationError, NotFoundError, UnknownNameError
+from ..domain.errors import ConfigurationError, UnknownNameError
+from .changes import apply_change, mapping, merged
 from .configuration import PhaseSection, WorkflowSection, read_section
 from .phases import PHASES
-
-Raw = dict[str, Any]
+from .sources import Raw, parsed, read_source, templates
 
 SHARED = (
     "data",
@@ -52,38 +47,6 @@ class Workflow(msgspec.Struct, frozen=True):
     folder: Path
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key may stand only once in a mapping."""
-
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> Raw:
-    seen = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise ConfigurationError(
-                f"{key.start_mark.name}, line {key.start_mark.line + 1}: a key must be a text."
-            )
-        if key.value in seen:
-            raise ConfigurationError(
-                f"{key.start_mark.name}, line {key.start_mark.line + 1}: the key {key.value!r} stands here "
-                "for the second time in one mapping; remove one of the two."
-            )
-        seen.add(key.value)
-    return {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
-def templates() -> dict[str, str]:
-    """Return the shipped templates by name, with their texts."""
-    folder = files(__package__.rpartition(".")[0] + ".configs")
-    found = (entry for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    return {
-        entry.name.removesuffix(".yaml"): entry.read_text() for entry in sorted(found, key=lambda e: e.name)
-    }
-
-
 def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[str] = ()) -> Workflow:
     """Read a workflow.
 
@@ -102,11 +65,11 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
     ConfigurationError
         The source is not a mapping with a ``workflow``, or a change does not fit.
     """
-    raw, name, folder = _read(source)
+    raw, name, folder = read_source(source)
     raw = _expanded(raw)
     written = [dict(phase) for phase in raw["workflow"] if isinstance(phase, dict)]
     for change in changes:
-        _apply(raw, change)
+        apply_change(raw, change)
     raw = _in_full(raw)
     phases = tuple(raw.pop("workflow"))
     shared = {key: raw.pop(key) for key in SHARED if key in raw}
@@ -153,17 +116,17 @@ def resolved_phase(workflow: Workflow, raw: Raw, source: PhaseSection | None, wh
         raise ConfigurationError(
             f"{where}: a phase of type {kind!r} does not use {', '.join(sorted(refused))}."
         )
-    merged = {key: value for key, value in workflow.shared.items() if key not in unused}
+    basis = {key: value for key, value in workflow.shared.items() if key not in unused}
     if source is not None:
         inherited = source.model_dump(exclude_none=True, exclude=NOT_INHERITED)
-        if {"start", "end"} & set(_mapping(raw.get("data", {}), f"{where}.data")):
+        if {"start", "end"} & set(mapping(raw.get("data", {}), f"{where}.data")):
             inherited["data"] = {
                 key: value for key, value in inherited["data"].items() if key not in ("start", "end")
             }
-        merged = _merged({key: merged[key] for key in merged if key in OPTIONAL}, inherited)
-    merged = _merged(merged, raw)
-    before = [*merged.get("depends_on", ()), *filter(None, [merged.get("inherit_best_from")])]
-    return read_section(PhaseSection, {**merged, "depends_on": tuple(dict.fromkeys(before))}, where)
+        basis = merged({key: basis[key] for key in basis if key in OPTIONAL}, inherited)
+    stated = merged(basis, raw)
+    before = [*stated.get("depends_on", ()), *filter(None, [stated.get("inherit_best_from")])]
+    return read_section(PhaseSection, {**stated, "depends_on": tuple(dict.fromkeys(before))}, where)
 
 
 def ordered_phases(workflow: Workflow) -> list[tuple[Raw, str]]:
@@ -216,51 +179,6 @@ def _takes_over(raw: Raw, key: str) -> bool:
     return key not in WHOLE or not (key in raw or raw.get("inherit_best_from"))
 
 
-def _read(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Path]:
-    if isinstance(source, Mapping):
-        raw = msgspec.to_builtins(dict(source), builtin_types=(date,), str_keys=True, enc_hook=_builtin)
-        return raw, "workflow", Path.cwd()
-    shipped = templates()
-    path = Path(source)
-    if path.is_file():
-        try:
-            text, name, folder = path.read_text(encoding="utf-8"), path.stem, path.resolve().parent
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(f"{path}: a workflow must be UTF-8 text; {error}.") from error
-    elif str(source) in shipped:
-        text, name, folder = shipped[str(source)], str(source), Path.cwd()
-    else:
-        unknown = UnknownNameError("template", str(source), shipped)
-        raise NotFoundError(f"there is no workflow file {str(source)!r}, and it is an {unknown}")
-    return _parsed(text, str(source)), name, folder
-
-
-def _parsed(text: str, name: str) -> Raw:
-    loader = _UniqueKeyLoader(text)
-    loader.name = name
-    try:
-        raw = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{name}: not valid YAML; {error}") from error
-    finally:
-        loader.dispose()
-    if not isinstance(raw, dict):
-        raise ConfigurationError(
-            f"{name}: a workflow must be a mapping with the key 'workflow', was {raw!r}."
-        )
-    return raw
-
-
-def _builtin(value: object) -> object:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    raise ConfigurationError(
-        f"a workflow must consist of mappings, lists, texts, numbers and dates, found {value!r}."
-    )
-
-
 def _in_full(raw: Raw) -> Raw:
     """Replace the short forms ``strategy`` and ``data_file``."""
     raw = dict(raw)
@@ -269,7 +187,7 @@ def _in_full(raw: Raw) -> Raw:
         raw["strategies"] = [{"type": short} if isinstance(short, str) else short]
     if "data_file" in raw:
         file = {"file": str(raw.pop("data_file"))}
-        raw["data"] = _merged(_mapping(raw.get("data", {}), "data"), file)
+        raw["data"] = merged(mapping(raw.get("data", {}), "data"), file)
     return raw
 
 
@@ -277,7 +195,7 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
     """Replace the short forms, also of a ``workflow`` that is a name, by a list of phases."""
     if "strategy" in raw and "strategies" in raw:
         raise ConfigurationError("strategy: strategies stand beside it; keep one of the two.")
-    if "data_file" in raw and "file" in _mapping(raw.get("data", {}), "data"):
+    if "data_file" in raw and "file" in mapping(raw.get("data", {}), "data"):
         raise ConfigurationError("data_file: data.file stands beside it; keep one of the two.")
     raw = _in_full(raw)
     described = raw.get("workflow")
@@ -296,73 +214,14 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
         return {**raw, "workflow": [{"name": described, "type": described}]}
     shipped = templates()
     if isinstance(described, str) and described in shipped and not template:
-        base = _expanded(_parsed(shipped[described], described), template=True)
-        return _merged({"name": described, **base}, {**raw, "workflow": base["workflow"]})
+        base = _expanded(parsed(shipped[described], described), template=True)
+        return merged({"name": described, **base}, {**raw, "workflow": base["workflow"]})
     if isinstance(described, str):
         raise UnknownNameError("workflow", described, (*PHASES, *shipped), "workflow")
     raise ConfigurationError(
         "workflow: must be a list of phases, the name of a template or a phase type; "
         f"was {described!r}. `admf templates` lists the templates."
     )
-
-
-def _merged(base: Raw, over: Raw) -> Raw:
-    """Merge mappings into mappings, key by key; everything else is replaced.
-
-    A symbol belongs to its file: where another file is named, it goes.
-    """
-    result = {key: value for key, value in base.items() if key != "symbol" or "file" not in over}
-    for key, value in over.items():
-        below = result.get(key)
-        result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return result
-
-
-def _mapping(value: object, where: str) -> Raw:
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: must be a mapping, was {value!r}.")
-    return value
-
-
-def _apply(raw: Raw, change: str) -> None:
-    path, equals, text = change.partition("=")
-    if not equals:
-        raise ConfigurationError(f"a change must be written as path=value, was {change!r}.")
-    # Parameters have dots in their names: below `parameters`, the rest of the path is one key.
-    above, below, parameter = path.strip().partition(".parameters.")
-    *steps, key = [*above.split("."), "parameters", parameter] if below else above.split(".")
-    phases = {str(phase.get("name")): phase for phase in raw["workflow"] if isinstance(phase, dict)}
-    if not steps and (key in phases or key == "workflow"):
-        raise ConfigurationError(
-            f"--set {change}: {key!r} can't be replaced as a whole; name a key below it."
-        )
-    here: object = phases[steps.pop(0)] if steps and steps[0] in phases else raw
-    for step in steps:
-        here = _below(here, step, path)
-    if not isinstance(here, dict):
-        raise ConfigurationError(f"--set {change}: {path!r} leads to {here!r}, which has no keys.")
-    try:
-        merged = _merged(here, {key: yaml.safe_load(text)})
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"--set {change}: the value must be YAML; {error}") from error
-    here.clear()
-    here.update(merged)
-
-
-def _below(here: object, step: str, path: str) -> object:
-    if isinstance(here, list):
-        named = [
-            item for item in here if isinstance(item, dict) and step in (item.get("name"), item.get("type"))
-        ]
-        if named:
-            return named[0]
-        if step.isdigit() and int(step) < len(here):
-            return here[int(step)]
-        names = [str(item.get("name", item.get("type"))) for item in here if isinstance(item, dict)]
-        raise UnknownNameError("element", step, names, f"--set {path}")
-    if isinstance(here, dict):
-        return here.setdefault(step, {})
-    raise ConfigurationError(f"--set {path}: {step!r} is below {here!r}, which has no keys.")
 
 
 def _seed(value: object) -> int:

@@ -18,9 +18,10 @@ from ..eventstore.store import EventStore
 from .configuration import PhaseSection
 from .data_files import DataFiles
 from .executors import Executor
-from .loading import Raw, Workflow, ordered_phases, resolved_phase, resolved_workflow
+from .loading import Workflow, ordered_phases, resolved_phase, resolved_workflow
 from .phase_execution import PhaseExecution
 from .progress import Progress
+from .sources import Raw
 from .stream_writer import StreamWriter
 from .trace_query import TraceQuery, phase_stream
 

@@ -1,9 +1,9 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from admf import Coordinator
+from admf import AdmfError, Coordinator
 from admf.coordinator.result import WorkflowResult
 from admf.eventstore.record import Head, verify
 from admf.eventstore.store import EventStore
@@ -93,3 +93,16 @@ def verified() -> Callable[[EventStore, str], Head]:
         return head
 
     return checked
+
+
+@pytest.fixture
+def refusal(coordinator: Coordinator) -> Callable[..., str]:
+    """Run a workflow that must fail with exactly this error, and return the message."""
+
+    def message_of(source: object, error: type[AdmfError], changes: Sequence[str] = ()) -> str:
+        with pytest.raises(error) as caught:
+            coordinator.execute_workflow(source, changes)
+        assert type(caught.value) is error
+        return str(caught.value)
+
+    return message_of

@@ -1,12 +1,10 @@
 """Whatever a user may get wrong is refused with the place, what was found and a remedy."""
 
 import pytest
-from admf import AdmfError
 from admf.domain.errors import (
     ConfigurationError,
     DataError,
     NotFoundError,
-    StrategyError,
     UnknownNameError,
 )
 
@@ -34,14 +32,6 @@ def search(**optimization):
 
 def without(key, **others):
     return {name: value for name, value in (GOOD | others).items() if name != key}
-
-
-def refusal(coordinator, source, error, changes=()):
-    with pytest.raises(error) as caught:
-        coordinator.execute_workflow(source, changes)
-    assert type(caught.value) is error
-    assert issubclass(error, AdmfError)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +195,10 @@ def refusal(coordinator, source, error, changes=()):
         ),
     ],
 )
-def test_a_wrong_workflow_is_refused_before_anything_is_logged(coordinator, workflow, error, fragments):
-    message = refusal(coordinator, workflow, error)
+def test_a_wrong_workflow_is_refused_before_anything_is_logged(
+    refusal, coordinator, workflow, error, fragments
+):
+    message = refusal(workflow, error)
     assert [fragment for fragment in fragments if fragment not in message] == [], message
     assert coordinator.workspace.store.last_position() == 0
 
@@ -289,8 +281,10 @@ def test_a_wrong_workflow_is_refused_before_anything_is_logged(coordinator, work
         ),
     ],
 )
-def test_a_wrong_search_is_refused_before_anything_is_logged(coordinator, workflow, error, fragments):
-    message = refusal(coordinator, workflow, error)
+def test_a_wrong_search_is_refused_before_anything_is_logged(
+    refusal, coordinator, workflow, error, fragments
+):
+    message = refusal(workflow, error)
     assert [fragment for fragment in fragments if fragment not in message] == [], message
     assert coordinator.workspace.store.last_position() == 0
 
@@ -315,75 +309,21 @@ def test_a_wrong_search_is_refused_before_anything_is_logged(coordinator, workfl
         ),
     ],
 )
-def test_wrong_data_are_refused_before_anything_is_logged(coordinator, folder, lines, data, fragments):
+def test_wrong_data_are_refused_before_anything_is_logged(
+    refusal, coordinator, folder, lines, data, fragments
+):
     if lines is not None:
         text = "\n".join(["Date,Open,High,Low,Close,Volume", *lines])
         (folder / "bars.csv").write_text(text)
     workflow = GOOD | {"data_file": "bars.csv", "data": data}
-    message = refusal(coordinator, workflow, DataError)
+    message = refusal(workflow, DataError)
     assert [fragment for fragment in fragments if fragment not in message] == [], message
     assert coordinator.workspace.store.last_position() == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "kind", "error", "fragments"),
-    [
-        (
-            None,
-            "mine.py:up",
-            ConfigurationError,
-            ["strategies[0].type: there is no strategy file 'mine.py' in "],
-        ),
-        ("def up(close):\n    return close", "mine.py:upp", UnknownNameError, ["mine.py", "Did you mean up"]),
-        ("up = 5", "mine.py:up", UnknownNameError, ["function in mine.py 'up'", "Known: none"]),
-        ("import nothing_there", "mine.py:up", StrategyError, ["mine.py raised ModuleNotFoundError"]),
-        ("def up(close:", "mine.py:up", StrategyError, ["mine.py raised SyntaxError", "line 1"]),
-        (
-            "def up(close, size):\n    return close",
-            "mine.py:up",
-            ConfigurationError,
-            ["'size'", "a default value"],
-        ),
-        ("def up(close):\n    return close", "mine.txt:up", ConfigurationError, ["must be a Python file"]),
-    ],
-)
-def test_a_wrong_strategy_file_is_refused_before_anything_is_logged(
-    coordinator, folder, text, kind, error, fragments
-):
-    if text is not None:
-        (folder / kind.partition(":")[0]).write_text(text)
-    message = refusal(coordinator, GOOD | {"strategy": kind}, error)
-    assert [fragment for fragment in fragments if fragment not in message] == [], message
-    assert coordinator.workspace.store.last_position() == 0
-
-
-@pytest.mark.parametrize(
-    ("body", "fragments"),
-    [
-        ("raise KeyError('x')", ["strategy 'up' raised KeyError: 'x'", "its parameters were {'size': 1.0}"]),
-        (
-            "return close[:-1] / 1e9",
-            ["'up' must return one target exposure for each of the 300 bars", "(299,)"],
-        ),
-        ("return 'text'", ["strategy 'up' must return an array of numbers", "str"]),
-        ("return None", ["strategy 'up' must return"]),
-        ("return close", ["strategy 'up'", "must lie in [-1, 1]", "at bar 0 (2000-01-03)"]),
-    ],
-)
-def test_a_strategy_that_misbehaves_fails_the_run(coordinator, folder, verified, body, fragments):
-    (folder / "mine.py").write_text(f"def up(close, size=1.0):\n    {body}\n")
-    message = refusal(coordinator, GOOD | {"strategy": "mine.py:up"}, StrategyError)
-    assert [fragment for fragment in fragments if fragment not in message] == [], message
-    store = coordinator.workspace.store
-    streams = {recorded.stream for recorded in store.read_all()}
-    assert len(streams) == 3
-    for stream in streams:
-        assert verified(store, stream) == store.head(stream)
-
-
-def test_an_objective_that_no_trial_defines_fails_the_run(coordinator):
+def test_an_objective_that_no_trial_defines_fails_the_run(refusal, coordinator):
     never = search(objective="win_rate", parameters={"momentum.threshold": [50.0, 60.0]})
-    message = refusal(coordinator, never, ConfigurationError)
+    message = refusal(never, ConfigurationError)
     assert "the objective is undefined in all 2 trials" in message
     assert "choose another objective" in message
     ((status, error),) = coordinator.workspace.read_models.query("SELECT status, error FROM runs").rows
@@ -411,14 +351,14 @@ def test_an_objective_that_no_trial_defines_fails_the_run(coordinator):
         ),
     ],
 )
-def test_a_wrong_file_is_refused(coordinator, folder, text, error, fragments):
+def test_a_wrong_file_is_refused(refusal, coordinator, folder, text, error, fragments):
     (folder / "wrong.yaml").write_bytes(text)
-    message = refusal(coordinator, "wrong.yaml", error)
+    message = refusal("wrong.yaml", error)
     assert [fragment for fragment in fragments if fragment not in message] == [], message
 
 
-def test_a_file_or_template_that_does_not_exist_is_refused_with_the_nearest_template(coordinator):
-    message = refusal(coordinator, "train_tes", NotFoundError)
+def test_a_file_or_template_that_does_not_exist_is_refused_with_the_nearest_template(refusal, coordinator):
+    message = refusal("train_tes", NotFoundError)
     assert "there is no workflow file 'train_tes'" in message
     assert "Did you mean train_test?" in message
 
@@ -438,6 +378,6 @@ def test_a_file_or_template_that_does_not_exist_is_refused_with_the_nearest_temp
         ("strategies.0.type=rsi", ConfigurationError, ["strategies: would have no effect"]),
     ],
 )
-def test_a_change_that_does_not_fit_is_refused(coordinator, change, error, fragments):
-    message = refusal(coordinator, "train_test", error, [change])
+def test_a_change_that_does_not_fit_is_refused(refusal, coordinator, change, error, fragments):
+    message = refusal("train_test", error, [change])
     assert [fragment for fragment in fragments if fragment not in message] == [], message

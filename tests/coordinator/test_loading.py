@@ -2,7 +2,8 @@ import textwrap
 
 import msgspec
 import pytest
-from admf.coordinator.loading import load_workflow, ordered_phases, resolved_workflow, templates
+from admf.coordinator.loading import load_workflow, ordered_phases, resolved_workflow
+from admf.coordinator.sources import templates
 
 WORKFLOW = {
     "name": "loaded",
