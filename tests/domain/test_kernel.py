@@ -167,13 +167,23 @@ def test_an_order_whose_budget_the_fixed_commission_eats_is_denied(trade, bars):
 
 
 @pytest.mark.parametrize(
-    "sizer", [units(10.5), Sizer(rule=SizingRule.SIZE, value=1050.0)], ids=["units", "size"]
+    "sizer", [units(10.001), Sizer(rule=SizingRule.SIZE, value=1000.1)], ids=["units", "size"]
 )
 @pytest.mark.parametrize("target", [LONG, SHORT], ids=["long", "short"])
 def test_an_order_that_costs_more_than_the_equity_is_denied(trade, bars, sizer, target):
     outcome = trade(bars, target, sizer=sizer)
     assert outcome.rows(OrdersDenied, *DENIAL) == [(1, DenialRule.INSUFFICIENT_FUNDS, 1000.0)]
     assert outcome.metric("final_equity") == 1000.0
+
+
+@pytest.mark.parametrize(
+    ("execution", "rows"),
+    [(Execution(), 1), (Execution(commission_rate=1e-5), 0), (Execution(commission_fixed=0.01), 0)],
+    ids=["free", "rate", "fixed"],
+)
+def test_all_the_equity_may_be_spent_and_commissions_count(trade, bars, execution, rows):
+    outcome = trade(bars, LONG, sizer=units(10.0), execution=execution)
+    assert len(outcome.rows(OrdersFilled, *FILL)) == rows
 
 
 def test_an_account_without_equity_may_close_but_not_open(trade, make_bars):

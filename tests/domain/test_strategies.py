@@ -60,6 +60,12 @@ def test_mean_reversion_fades_an_outlier_until_the_mean(make_bars):
     np.testing.assert_array_equal(targets, [NAN, NAN, 0, 1, 1, 0, -1, 0, 0])
 
 
+@pytest.mark.parametrize("outlier", [4, 16])
+def test_mean_reversion_leaves_at_the_mean_itself(make_bars, outlier):
+    bars = make_bars([10, 10, 10, outlier, (10 + outlier) / 2])
+    assert targets_of(mean_reversion, bars, lookback=3, threshold=1.2)[-1] == 0
+
+
 def test_mean_reversion_reverses_from_one_outlier_to_the_opposite_one(make_bars):
     targets = targets_of(mean_reversion, make_bars([10, 10, 10, 4, 20]), lookback=3, threshold=1.2)
     np.testing.assert_array_equal(targets, [NAN, NAN, 0, 1, -1])
