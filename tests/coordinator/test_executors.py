@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from admf import Coordinator
 from admf.coordinator.executors import MEMORY
+from admf.coordinator.worker import Failed, receive, send
 from admf.domain.errors import AdmfError, ConfigurationError, StrategyError
 
 STRATEGIES = """
@@ -119,6 +121,14 @@ def test_closing_leaves_no_worker_behind(search):
         coordinator.stop_workers()
         assert len(started) == 2
         assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 12])
+def test_a_message_of_which_a_part_is_missing_is_none(kept):
+    pipe = io.BytesIO()
+    send(pipe, Failed("a reason", strategy=True))
+    assert receive(io.BytesIO(pipe.getvalue())) == Failed("a reason", strategy=True)
+    assert receive(io.BytesIO(pipe.getvalue()[:kept])) is None
 
 
 @pytest.mark.parametrize("workers", [0, -1])
