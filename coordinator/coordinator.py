@@ -10,7 +10,7 @@ from .executors import Executor, InProcess, ProcessPool
 from .loading import load_workflow
 from .progress import Progress, Silence
 from .result import WorkflowResult
-from .sequencer import Sequencer
+from .sequencer import Sequencer, cancel_run
 from .workflow_check import check_workflow
 from .workspace import Workspace
 
@@ -69,6 +69,44 @@ class Coordinator:
         run = new_run_id()
         Sequencer(self.workspace.store, self._executor, self._progress).run(workflow, run)
         return WorkflowResult(self.workspace, run, warnings)
+
+    def resume_workflow(self, run: str, *, accept_code: bool = False) -> WorkflowResult:
+        """Carry a run on where it was stopped, and return its result.
+
+        Nothing that was completed is executed again, and the streams of its phases end as if it had never been
+        stopped.
+
+        Parameters
+        ----------
+        run
+            The run's id.
+        accept_code
+            Whether phases that began with other code may go on with this code.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        ChangedError
+            The code has changed, and that is not accepted.
+        ConflictError
+            Another process carries the run on.
+        AdmfError
+            One of its phases failed.
+        """
+        sequencer = Sequencer(self.workspace.store, self._executor, self._progress)
+        sequencer.resume(run, accept_code=accept_code)
+        return WorkflowResult(self.workspace, run)
+
+    def cancel_workflow(self, run: str) -> bool:
+        """Cancel a run, wherever it is carried on; all completed work is kept. Return False if it had ended.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        """
+        return cancel_run(self.workspace.store, run)
 
     def result(self, run: str) -> WorkflowResult:
         """Return what came of an earlier run; an unknown one raises `NotFoundError`."""

@@ -25,9 +25,10 @@ SHARED = (
     "walk_forward",
     "metrics",
     "log",
+    "shard_size",
 )
 """Sections that may stand beside ``workflow``, where they apply to every phase."""
-WHOLE = frozenset({"capital", "strategies", "log"})
+WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
 OPTIONAL = frozenset({"optimization", "walk_forward"})
 """Sections that only some types of phase use."""
@@ -45,6 +46,19 @@ class Workflow(msgspec.Struct, frozen=True):
     phases: tuple[Raw, ...]
     shared: Raw
     folder: Path
+
+    def to_json(self) -> str:
+        """Return all but the folder as JSON with sorted keys."""
+        written = {"name": self.name, "seed": self.seed, "phases": self.phases, "shared": self.shared}
+        return msgspec.json.encode(written, order="deterministic").decode()
+
+    @classmethod
+    def from_json(cls, text: str, folder: str) -> "Workflow":
+        """Restore a workflow from what `to_json` returned."""
+        written = msgspec.json.decode(text)
+        return cls(
+            written["name"], written["seed"], tuple(written["phases"]), written["shared"], Path(folder)
+        )
 
 
 def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[str] = ()) -> Workflow:

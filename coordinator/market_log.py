@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..domain.bars import Bars, bars_from, bars_loaded
+from ..domain.bars import Bars, Window, bars_from, bars_loaded
 from ..domain.columns import joined, rows
 from ..domain.errors import ConflictError, NotFoundError
 from ..domain.events import BarsLoaded, Feed
@@ -10,23 +10,59 @@ from ..eventstore.codec import EncodedEvent, encode
 from ..eventstore.hashing import digest
 from ..eventstore.record import Head
 from ..eventstore.store import EventStore
+from .configuration import PhaseSection
 
 CHUNK = 262_144
 """Bars in one stored event."""
 
 
-def store_bars(store: EventStore, bars: Bars) -> Feed:
-    """Append bars to the log, unless it holds them already, and return the feed that names them."""
-    events = list(_encoded(bars))
-    stream = f"bars-{digest(*(event.digest for event in events)).hex()[:32]}"
-    head = store.head(stream)
-    if head.version == 0:
-        try:
-            head = store.append(Head(stream), events, correlation_id=stream, causation_id="")
-        except ConflictError:
-            # The stream is named after its content: whoever came first wrote the same bars.
-            head = store.head(stream)
-    return Feed(symbol=bars.symbol, timeframe=bars.timeframe, stream=stream, rows=head.rows)
+class MarketLog:
+    """The bars that the phases of a run read: in the log, and at hand.
+
+    Parameters
+    ----------
+    store
+        The event store.
+    """
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._bars: dict[Feed, Bars] = {}
+
+    def keep(self, bars: Bars) -> Feed:
+        """Append bars to the log, unless it holds them already, and return the feed that names them."""
+        known = next((feed for feed, kept in self._bars.items() if kept is bars), None)
+        if known is not None:
+            return known
+        events = list(_encoded(bars))
+        stream = f"bars-{digest(*(event.digest for event in events)).hex()[:32]}"
+        head = self._store.head(stream)
+        if head.version == 0:
+            try:
+                head = self._store.append(Head(stream), events, correlation_id=stream, causation_id="")
+            except ConflictError:
+                # The stream is named after its content: whoever came first wrote the same bars.
+                head = self._store.head(stream)
+        feed = Feed(symbol=bars.symbol, timeframe=bars.timeframe, stream=stream, rows=head.rows)
+        self._bars[feed] = bars
+        return feed
+
+    def bars(self, feed: Feed) -> Bars:
+        """Return the bars of a feed.
+
+        Raises
+        ------
+        NotFoundError
+            The log does not hold all of them.
+        """
+        if feed not in self._bars:
+            self._bars[feed] = stored_bars(self._store, feed)
+        return self._bars[feed]
+
+    def window(self, section: PhaseSection, feed: Feed) -> tuple[Bars, Window]:
+        """Return the bars of a feed, and the window of those that a phase trades."""
+        bars, data = self.bars(feed), section.data
+        return bars, bars.window(data.start, data.end) if data else bars.window()
 
 
 def stored_bars(store: EventStore, feed: Feed) -> Bars:

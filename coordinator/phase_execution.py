@@ -1,17 +1,20 @@
 """Executing one phase: a fresh bus and stream, its topology, and the events from its start to its output."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from ..domain.bars import Bars, Window
 from ..domain.columns import joined
-from ..domain.errors import AdmfError, StrategyError
+from ..domain.errors import AdmfError, ChangedError, StrategyError
 from ..domain.events import (
     Event,
+    Feed,
     PhaseOutputEvent,
     PhaseStageEntered,
     PhaseStarted,
@@ -20,19 +23,30 @@ from ..domain.events import (
 )
 from ..domain.features import feature_table
 from ..domain.topology import Containers, Market, Topology, needed_features
-from ..eventstore.codec import decode, encode
-from ..eventstore.store import EventStore
-from .bus import PhaseBus
+from ..eventstore.codec import EncodedEvent, decode, encode
+from .bus import PhaseBus, Subscriber
 from .components import source_hash
 from .configuration import PhaseSection
 from .executors import Executor
-from .market_log import store_bars
+from .market_log import MarketLog
 from .phases import PHASES
 from .phases.context import PhaseContext
 from .progress import Progress, TrialCounter
 from .simulation import Simulation, shards_of
-from .stream_writer import StreamWriter
 from .topology_builder import build_topology
+
+
+class Trace(Protocol):
+    """Receives what a phase does, and knows what it did before it was stopped."""
+
+    def receive(self, events: Sequence[EncodedEvent]) -> None:
+        """Take one group of events; what it raises ends the phase."""
+
+    def recorded_start(self) -> PhaseStarted | None:
+        """Return the event by which the phase started before, or None."""
+
+    def recorded_trials(self) -> TrialsCompleted | None:
+        """Return the trials of the next shard that need not be simulated again, or None."""
 
 
 class PhaseExecution(msgspec.Struct, frozen=True):
@@ -40,61 +54,85 @@ class PhaseExecution(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    store, executor, progress
-        Where events go, where shards are simulated, and who follows.
+    market
+        The bars that phases read.
+    executor, progress
+        Where shards are simulated, and who follows.
     folder
         Where files of user strategies are looked for.
+    accept_code
+        Whether a phase that started with other code may go on with this code.
     """
 
-    store: EventStore
+    market: MarketLog
     executor: Executor
     progress: Progress
     folder: Path
+    accept_code: bool = False
 
-    def run(self, section: PhaseSection, bars: Bars, window: Window, writer: StreamWriter) -> None:
-        """Execute a phase over the window and append all of its events with `writer`.
+    def run(self, section: PhaseSection, feed: Feed, trace: Trace, *guards: Subscriber) -> None:
+        """Execute a phase and hand everything that happens to `trace`, after the `guards` let it pass.
 
-        The bus lives as long as this call, also when the phase fails.
+        What the trace knows already is not simulated again. The bus lives as long as this call, also when the
+        phase fails.
 
         Raises
         ------
+        ChangedError
+            The phase started before, with other code that was not accepted.
         AdmfError
             The phase failed; the events up to then are in its stream.
         """
         kind = PHASES.get(section.type)
         topology = build_topology(section, (self.folder,), section.name)
+        bars, window = self.market.window(section, feed)
         visible = bars.head(window.stop)
         planned = kind.plan(section, topology, window)
-        with PhaseBus(writer, TrialCounter(self.progress)) as bus:
+        with PhaseBus(*guards, trace, TrialCounter(self.progress)) as bus:
             features = needed_features(topology, planned)
-            started = PhaseStarted(
-                phase=section.name,
-                type=section.type,
-                configuration=section.json_text(),
-                depends_on=section.depends_on,
-                feeds=(store_bars(self.store, bars),),
-                strategies=tuple(slot.name for slot in topology.slots),
-                features=tuple(str(feature) for feature in features),
-                capital=section.capital,
-                metric_profile=section.metrics.profile,
-                code=_code(topology),
+            started = self._same_start(
+                PhaseStarted(
+                    phase=section.name,
+                    type=section.type,
+                    configuration=section.json_text(),
+                    depends_on=section.depends_on,
+                    feeds=(feed,),
+                    strategies=tuple(slot.name for slot in topology.slots),
+                    features=tuple(str(feature) for feature in features),
+                    capital=section.capital,
+                    metric_profile=section.metrics.profile,
+                    code=_code(topology),
+                ),
+                trace.recorded_start(),
             )
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
             market = Market(visible, features, feature_table(features, visible))
             simulation = Simulation(section, self.folder, topology, market)
-            context = PhaseContext(
-                section, visible, window, planned, lambda shards: self._simulate(simulation, shards, bus)
-            )
-            output = kind.run(context)
+
+            def simulate(containers: Containers) -> TrialsCompleted:
+                return self._simulate(simulation, containers, bus, trace)
+
+            output = kind.run(PhaseContext(section, visible, window, planned, simulate))
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)
 
-    def _simulate(self, simulation: Simulation, containers: Containers, bus: PhaseBus) -> TrialsCompleted:
+    def _simulate(
+        self, simulation: Simulation, containers: Containers, bus: PhaseBus, trace: Trace
+    ) -> TrialsCompleted:
         """Simulate containers shard by shard, appending the events of each in one transaction."""
         self.progress.trials_planned(len(containers))
         _publish(bus, *_entered(Stage.COMPUTATION))
+        shards = shards_of(containers, simulation)
         parts: list[TrialsCompleted] = []
-        with closing(self.executor.map(simulation, shards_of(containers, simulation))) as answers:
+        missing: list[Containers] = []
+        for shard in shards:
+            recorded = trace.recorded_trials()
+            if recorded is None:
+                missing = [shard]
+                break
+            self.progress.trials_completed(len(recorded.container))
+            parts.append(recorded)
+        with closing(self.executor.map(simulation, chain(missing, shards))) as answers:
             for events in answers:
                 bus.publish(events)
                 last = decode(events[-1].topic, events[-1].schema_version, events[-1].payload)
@@ -103,6 +141,31 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                 parts.append(last)
         _publish(bus, *_entered(Stage.VALIDATION))
         return _validated(joined(parts), len(containers))
+
+    def _same_start(self, started: PhaseStarted, recorded: PhaseStarted | None) -> PhaseStarted:
+        """Return the event by which a phase starts: the recorded one, if only accepted code differs."""
+        if recorded is None or recorded == started:
+            return started
+        changed = changed_code(recorded, started)
+        if changed and self.accept_code and msgspec.structs.replace(recorded, code=started.code) == started:
+            return recorded
+        if changed:
+            raise ChangedError(
+                f"phase {started.phase!r} began with other code: {'; '.join(changed)}. Restore that code, or "
+                "go on with --accept-code."
+            )
+        raise ChangedError(
+            f"phase {started.phase!r} began with another configuration or other data; run the workflow anew."
+        )
+
+
+def changed_code(recorded: PhaseStarted, now: PhaseStarted) -> list[str]:
+    """Say what differs between the code that a phase recorded and the code that would run now."""
+    return [
+        f"{name} was {recorded.code.get(name, 'not there')[:16]}, is {now.code.get(name, 'not there')[:16]}"
+        for name in sorted({*recorded.code, *now.code})
+        if recorded.code.get(name) != now.code.get(name)
+    ]
 
 
 def _publish(bus: PhaseBus, *events: Event) -> None:

@@ -4,13 +4,16 @@ import platform
 from importlib.metadata import version
 from os import getpid
 
+from ..domain.errors import CanceledError, ConflictError
 from ..domain.events import (
+    Feed,
     PhaseCompleted,
     PhaseFailed,
     Scalar,
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
+    WorkflowResumed,
     WorkflowStarted,
 )
 from ..eventstore.record import Head
@@ -19,10 +22,12 @@ from .configuration import PhaseSection
 from .data_files import DataFiles
 from .executors import Executor
 from .loading import Workflow, ordered_phases, resolved_phase, resolved_workflow
+from .market_log import MarketLog
 from .phase_execution import PhaseExecution
 from .progress import Progress
+from .run_history import run_history
 from .sources import Raw
-from .stream_writer import StreamWriter
+from .stream_writer import Journal, Tracer
 from .trace_query import TraceQuery, phase_stream
 
 
@@ -58,34 +63,89 @@ class Sequencer:
         KeyboardInterrupt
             The run was interrupted, which is in the log too.
         """
-        journal = StreamWriter(self._store, workflow_id)
-        journal.append([_workflow_started(workflow)])
-        execution = PhaseExecution(self._store, self._executor, self._progress, workflow.folder)
-        files = DataFiles(workflow.folder)
+        market, files = MarketLog(self._store), DataFiles(workflow.folder)
+        phases = resolved_workflow(workflow).phases
+        feeds = {section.name: market.keep(files.bars(section)[0]) for section in phases}
+        journal = Journal(self._store, Head(workflow_id))
+        journal.append([_workflow_started(workflow, feeds)])
+        self._go_on(workflow, journal, self._execution(workflow, market), feeds, {})
+
+    def resume(self, workflow_id: str, *, accept_code: bool = False) -> None:
+        """Carry a run on where it was stopped; a run that is completed stays as it is.
+
+        Phases that were completed, and shards that were appended, are not executed again. A process that
+        still carries the run on finds out, and stops.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        ChangedError
+            The code has changed since an interrupted phase began, and that is not accepted.
+        ConflictError
+            Another process resumed the run at the same time.
+        AdmfError
+            As `run`.
+        """
+        history = run_history(self._store, workflow_id)
+        if history.status == "completed":
+            return
+        workflow = Workflow.from_json(history.started.configuration, history.started.folder)
+        journal = Journal(self._store, history.head)
+        resumed = WorkflowResumed(
+            package_version=version("admf"),
+            host=platform.node(),
+            process=getpid(),
+            accepted_code=accept_code,
+        )
+        journal.append([resumed])
+        execution = self._execution(workflow, MarketLog(self._store), accept_code=accept_code)
+        self._go_on(workflow, journal, execution, history.started.feeds, history.completed)
+
+    def _execution(
+        self, workflow: Workflow, market: MarketLog, *, accept_code: bool = False
+    ) -> PhaseExecution:
+        return PhaseExecution(market, self._executor, self._progress, workflow.folder, accept_code)
+
+    def _go_on(
+        self,
+        workflow: Workflow,
+        journal: Journal,
+        execution: PhaseExecution,
+        feeds: dict[str, Feed],
+        completed: dict[str, PhaseCompleted],
+    ) -> None:
+        """Execute the phases that are not completed, and write the journal of the run to its end."""
         phases = ordered_phases(workflow)
-        for number, (raw, where) in enumerate(phases, start=1):
-            name = str(raw["name"])
-            self._progress.phase_started(name, number, len(phases))
-            try:
+        workflow_id, name = journal.head.stream, ""
+        try:
+            for number, (raw, where) in enumerate(phases, start=1):
+                name = str(raw["name"])
+                if name in completed:
+                    continue
+                self._progress.phase_started(name, number, len(phases))
                 section = self._section(workflow, workflow_id, raw, where)
-                stream = phase_stream(workflow_id, name)
-                writer = StreamWriter(self._store, stream, self._cause(workflow_id, section))
-                execution.run(section, *files.bars(section), writer)
-                journal.append([_phase_completed(name, writer.head)], cause=f"{stream}#{writer.head.rows}")
+                stream, cause = phase_stream(workflow_id, name), self._cause(workflow_id, section)
+                tracer = Tracer(self._store, stream, cause)
+                execution.run(section, feeds[name], tracer, journal)
+                journal.append([_phase_completed(name, tracer.head)], cause=f"{stream}#{tracer.head.rows}")
                 self._progress.phase_completed(name)
-            except Exception as error:
-                failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
-                journal.append([failed, WorkflowFailed(phase=name, message=str(error))])
-                error.add_note(
-                    f"The phase {name} of the run {workflow_id} failed; all that was logged stays valid."
-                )
-                raise
-            except KeyboardInterrupt as interrupt:
-                journal.append([WorkflowCanceled(reason=f"interrupted during the phase {name}")])
-                interrupt.add_note(
-                    f"The run {workflow_id} was canceled in the phase {name}; all that was logged is kept."
-                )
-                raise
+        except (CanceledError, ConflictError):
+            # The journal belongs to somebody else now.
+            raise
+        except Exception as error:
+            failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
+            journal.append([failed, WorkflowFailed(phase=name, message=str(error))])
+            error.add_note(
+                f"The phase {name} of the run {workflow_id} failed; all that was logged stays valid."
+            )
+            raise
+        except KeyboardInterrupt as interrupt:
+            journal.append([WorkflowCanceled(reason=f"interrupted during the phase {name}")])
+            interrupt.add_note(
+                f"The run {workflow_id} was canceled in the phase {name}; all that was logged is kept."
+            )
+            raise
         journal.append([WorkflowCompleted()])
 
     def _section(self, workflow: Workflow, workflow_id: str, raw: Raw, where: str) -> PhaseSection:
@@ -106,6 +166,23 @@ class Sequencer:
         return f"{workflow_id}#1"
 
 
+def cancel_run(store: EventStore, workflow_id: str) -> bool:
+    """Append to a run that it is canceled; whoever carries it on stops before its next append.
+
+    Returns False, and appends nothing, if the run has ended.
+    """
+    history = run_history(store, workflow_id)
+    if history.status != "running":
+        return False
+    reason = f"asked for by process {getpid()} on {platform.node()}"
+    try:
+        Journal(store, history.head).append([WorkflowCanceled(reason=reason)])
+    except ConflictError:
+        # The run went on in between.
+        return cancel_run(store, workflow_id)
+    return True
+
+
 def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> PhaseSection:
     """Return a section whose strategies and sizer have the given parameters, such as ``cross.fast``."""
     strategies = []
@@ -122,12 +199,13 @@ def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> Pha
     return section.model_copy(update={"strategies": tuple(strategies), "risk": risk})
 
 
-def _workflow_started(workflow: Workflow) -> WorkflowStarted:
-    resolved = resolved_workflow(workflow)
+def _workflow_started(workflow: Workflow, feeds: dict[str, Feed]) -> WorkflowStarted:
     return WorkflowStarted(
         name=workflow.name,
-        configuration=resolved.json_text(),
-        phases=tuple(section.name for section in resolved.phases),
+        configuration=workflow.to_json(),
+        folder=str(workflow.folder.resolve()),
+        phases=tuple(feeds),
+        feeds=feeds,
         seed=workflow.seed,
         package_version=version("admf"),
         python_version=platform.python_version(),

@@ -1,10 +1,17 @@
-"""Writing one stream: the tracer of a phase, and of the workflow itself."""
+"""Writing streams: the journal of a workflow, and the tracer of a phase."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from ..domain.events import Event
+from ..domain.errors import CanceledError, ChangedError, ConflictError
+from ..domain.events import (
+    Event,
+    PhaseStarted,
+    TrialsCompleted,
+    WorkflowCanceled,
+    WorkflowResumed,
+)
 from ..eventstore.codec import EncodedEvent
-from ..eventstore.record import Head
+from ..eventstore.record import Head, Recorded, record
 from ..eventstore.store import EventStore
 
 
@@ -15,17 +22,17 @@ class StreamWriter:
     ----------
     store
         The event store.
-    stream
-        Name of the stream, which is also the correlation id of its events.
+    head
+        Where the stream ends. Its name is also the correlation id of its events.
     cause
         Address of the event that led to the first one of this stream; each later group is caused by the first
         event of the stream unless `append` is told otherwise.
     """
 
-    def __init__(self, store: EventStore, stream: str, cause: str = "") -> None:
+    def __init__(self, store: EventStore, head: Head, cause: str = "") -> None:
         self._store = store
         self._cause = cause
-        self.head = Head(stream)
+        self.head = head
 
     def append(self, events: Sequence[Event | EncodedEvent], cause: str = "") -> Head:
         """Append a group and return where the stream ends now.
@@ -41,6 +48,103 @@ class StreamWriter:
         )
         return self.head
 
+
+class Journal(StreamWriter):
+    """Writes the stream of a workflow, and notices when somebody else does."""
+
+    def receive(self, events: Sequence[EncodedEvent]) -> None:  # noqa: ARG002
+        """Let a phase go on, as the first subscriber of its bus, if the run is still ours.
+
+        Raises
+        ------
+        CanceledError
+            Somebody canceled the run.
+        ConflictError
+            Another process resumed the run.
+        """
+        if self._store.head(self.head.stream) == self.head:
+            return
+        for recorded in self._store.read(self.head.stream, after=self.head.version):
+            match recorded.event:
+                case WorkflowCanceled(reason=reason):
+                    raise CanceledError(f"the run {self.head.stream} was canceled: {reason}.")
+                case WorkflowResumed(host=host, process=process):
+                    raise ConflictError(
+                        f"the run {self.head.stream} was resumed by process {process} on {host}, which "
+                        "carries it on; this process stops."
+                    )
+        raise ConflictError(f"another process writes to the stream {self.head.stream}; this one stops.")
+
+
+class Tracer:
+    """Writes the stream of a phase, as a subscriber of its bus.
+
+    What the stream holds already, from a process that was stopped, is not written again: it is compared with
+    what happens now, which must be the same.
+
+    Parameters
+    ----------
+    store
+        The event store.
+    stream
+        Name of the phase's stream.
+    cause
+        Address of the event that led to the phase.
+    """
+
+    def __init__(self, store: EventStore, stream: str, cause: str) -> None:
+        self._writer = StreamWriter(store, Head(stream), cause)
+        self._recorded: Iterator[Recorded] = store.read(stream)
+        self._next = next(self._recorded, None)
+
+    @property
+    def head(self) -> Head:
+        """Where the stream ends, as far as it has been written or compared."""
+        return self._writer.head
+
+    def recorded_start(self) -> PhaseStarted | None:
+        """Return the event by which the phase started before, or None."""
+        event = self._next.event if self._next and self.head.version == 0 else None
+        return event if isinstance(event, PhaseStarted) else None
+
+    def recorded_trials(self) -> TrialsCompleted | None:
+        """Pass over the next shard that was recorded and return its trials, or None where there is none.
+
+        Shards are appended whole: the events of one are all there, or none is.
+        """
+        while self._next is not None:
+            recorded = self._advance(self._next)
+            if recorded.topic == TrialsCompleted.__name__:
+                event = recorded.event
+                return event if isinstance(event, TrialsCompleted) else None
+        return None
+
     def receive(self, events: Sequence[EncodedEvent]) -> None:
-        """Append a group, as a subscriber of a phase's bus."""
-        self.append(events)
+        """Compare a group with what was recorded, and append what was not.
+
+        Raises
+        ------
+        ChangedError
+            What was recorded differs.
+        ConflictError
+            Another process wrote to the stream.
+        """
+        for number, event in enumerate(events):
+            if self._next is None:
+                self._writer.append(events[number:])
+                return
+            self._require_same(self._next, event)
+            self._advance(self._next)
+
+    def _require_same(self, recorded: Recorded, event: EncodedEvent) -> None:
+        again = record(self.head, event, correlation_id="", causation_id="", recorded_at=0)
+        if again.content_hash != recorded.content_hash:
+            raise ChangedError(
+                f"{recorded.address}: {recorded.topic} was recorded, and carrying the phase out again gives "
+                f"another {event.topic}. The code or the platform has changed; `admf replay` shows where."
+            )
+
+    def _advance(self, recorded: Recorded) -> Recorded:
+        self._writer.head = recorded.head
+        self._next = next(self._recorded, None)
+        return recorded

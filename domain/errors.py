@@ -5,6 +5,8 @@
     │   └── UnknownNameError    a name that is not registered; carries the nearest matches
     ├── DataError               market data that can't be trusted: file, row and reason
     ├── StrategyError           a strategy raised, or returned something that is not a target exposure
+    ├── ChangedError            what was recorded and what would happen now are not the same
+    ├── CanceledError           the run was canceled
     ├── NotFoundError           no such run, phase, stream or event
     ├── StoreError              the event store could not be opened, read or written
     │   ├── ConflictError       somebody else appended to the stream first
@@ -57,6 +59,14 @@ class DataError(AdmfError):
 
 class StrategyError(AdmfError):
     """A strategy raised, or returned something that is not a target exposure."""
+
+
+class ChangedError(AdmfError):
+    """What was recorded and what would happen now are not the same."""
+
+
+class CanceledError(AdmfError):
+    """The run was canceled."""
 
 
 class NotFoundError(AdmfError):

@@ -130,12 +130,33 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """A run began. ``configuration`` is the resolved workflow as JSON with sorted keys."""
+    """A run began: all that is needed to carry it on, or out again, without any file of market data.
+
+    Attributes
+    ----------
+    name, seed
+        Of the workflow.
+    configuration
+        The workflow as written, with its changes, as JSON with sorted keys.
+    folder
+        Where files of user strategies are looked for.
+    phases
+        Names of its phases in the order of execution.
+    feeds
+        The bars that each phase reads.
+    forked_from
+        Address of the first event that the run does not share with the run it was forked from, else empty.
+    package_version, python_version, host, process
+        What carries it out.
+    """
 
     name: str
     configuration: str
+    folder: str
     phases: tuple[str, ...]
+    feeds: dict[str, Feed]
     seed: int
+    forked_from: str = ""
     package_version: str
     python_version: str
     host: str
@@ -218,6 +239,18 @@ class PhaseSkipped(msgspec.Struct, frozen=True, kw_only=True):
 
     phase: str
     reason: str
+
+
+class WorkflowResumed(msgspec.Struct, frozen=True, kw_only=True):
+    """Another process carries the run on, and whoever did so before must stop.
+
+    ``accepted_code`` says whether it may go on with code that has changed since.
+    """
+
+    package_version: str
+    host: str
+    process: int
+    accepted_code: bool
 
 
 class WorkflowCompleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -324,6 +357,7 @@ ControlEvent = (
     | PhaseCompleted
     | PhaseFailed
     | PhaseSkipped
+    | WorkflowResumed
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCanceled

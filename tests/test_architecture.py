@@ -9,7 +9,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LADDER = ("configs", "domain", "eventstore", "projections", "coordinator")
 SOURCES = sorted(path for layer in LADDER for path in (ROOT / layer).rglob("*.py"))
-PURE = {"time", "random", "datetime", "secrets", "uuid", "socket", "logging", "sqlite3", "duckdb", "subprocess"}
+PURE = {
+    "time",
+    "random",
+    "datetime",
+    "secrets",
+    "uuid",
+    "socket",
+    "logging",
+    "sqlite3",
+    "duckdb",
+    "subprocess",
+}
 
 
 def relative(path: Path) -> str:
@@ -68,7 +79,9 @@ def test_modules_and_functions_stay_readable(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node, clean=False)
-            lines = (node.end_lineno or 0) - node.lineno + 1 - (documented.count("\n") + 1 if documented else 0)
+            lines = (
+                (node.end_lineno or 0) - node.lineno + 1 - (documented.count("\n") + 1 if documented else 0)
+            )
             assert lines <= 70, f"{relative(path)}:{node.lineno} {node.name} has {lines} lines"
 
 
