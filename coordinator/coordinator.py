@@ -73,8 +73,8 @@ class Coordinator:
     def resume_workflow(self, run: str, *, accept_code: bool = False) -> WorkflowResult:
         """Carry a run on where it was stopped, and return its result.
 
-        Nothing that was completed is executed again, and the streams of its phases end as if it had never been
-        stopped.
+        Nothing that was completed is executed again, and the streams of its phases end as if it had never
+        been stopped.
 
         Parameters
         ----------
