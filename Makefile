@@ -12,7 +12,7 @@ test: .venv/installed-dev  ## run all tests
 check: .venv/installed-dev  ## everything that must pass before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy .
+	$(BIN)/mypy
 	$(BIN)/pytest -q
 
 format: .venv/installed-dev  ## let ruff format and fix what it can

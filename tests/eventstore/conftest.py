@@ -78,7 +78,9 @@ def every_event() -> tuple[Event, ...]:
         WorkflowStarted(
             name="Größe 大",
             configuration="{}",
+            folder="folder",
             phases=("search", "validation"),
+            feeds={"search": Feed(symbol="SPY", timeframe="1d", stream="bars-1", rows=3)},
             seed=7,
             package_version="0.1.0",
             python_version="3.11.7",

@@ -166,7 +166,9 @@ def log_groups(bars: BarsLoaded, phase_started) -> list[tuple[str, list[Event]]]
                 WorkflowStarted(
                     name="small",
                     configuration='{"seed": 7}',
+                    folder=".",
                     phases=("training", "testing", "report"),
+                    feeds={},
                     seed=7,
                     package_version="0.1.0",
                     python_version="3.11",
