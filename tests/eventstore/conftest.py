@@ -26,6 +26,7 @@ from admf.domain.events import (
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
+    WorkflowResumed,
     WorkflowStarted,
 )
 from admf.eventstore.store import EventStore, open_store
@@ -115,6 +116,7 @@ def every_event() -> tuple[Event, ...]:
         PhaseFailed(phase="search", error="StrategyError", message="boom"),
         PhaseSkipped(phase="search", reason="when: false"),
         WorkflowCompleted(),
+        WorkflowResumed(package_version="0.1.0", host="host", process=43, accepted_code=True),
         WorkflowFailed(phase="search", message="boom"),
         WorkflowCanceled(reason="Ctrl-C"),
         BarsLoaded(
