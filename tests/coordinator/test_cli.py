@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from admf.coordinator.catalog import components
 from admf.coordinator.cli import app
+from admf.coordinator.commands.catalog import components
 from admf.domain.errors import NotFoundError
 from admf.domain.metrics import METRICS
 from typer.testing import CliRunner, Result

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from admf.coordinator import cli
+from admf.coordinator.commands import application
 from typer.testing import CliRunner
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -55,7 +56,7 @@ def with_stand_ins(text: str, ids: Mapping[str, str]) -> str:
 
 def reference() -> str:
     """Execute the examples in an empty folder, and put them together with the help."""
-    codes = (cli.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+    codes = (application.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
     parts = [INTRODUCTION, codes, block(invoke("--help"))]
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:

@@ -9,14 +9,14 @@ import msgspec
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..projections.answer import Answer
+from ...projections.answer import Answer
+from ..logical_events import FieldValue, LogicalEvent, Selection
+from ..result import shown
+from ..run_list import RunEntry
+from ..workflow_check import WorkflowCheck
 from .catalog import Component, Template
 from .console import GAP, cut, fitted, grid, note, status_text, table, width
-from .logical_events import FieldValue, LogicalEvent, Selection
-from .result import shown
-from .run_list import RunEntry
 from .run_report import seconds
-from .workflow_check import WorkflowCheck
 
 PLURALS = {
     "strategy": "strategies",

@@ -6,13 +6,13 @@ import msgspec
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..domain.events import PhaseOutput, Scalar
-from .configuration import PhaseSection
+from ...domain.events import PhaseOutput, Scalar
+from ..configuration import PhaseSection
+from ..result import HEADLINE, PhaseResult, WorkflowResult, shown
+from ..run_list import RunEntry
+from ..trace_query import TraceQuery
+from ..workspace import Workspace
 from .console import GAP, STATUS, fitted, note, status_text, table, width
-from .result import HEADLINE, PhaseResult, WorkflowResult, shown
-from .run_list import RunEntry
-from .trace_query import TraceQuery
-from .workspace import Workspace
 
 HASH = 16
 """Hexadecimal digits of a head hash that a screen shows; `--json` has them all."""

@@ -7,16 +7,16 @@ from importlib.metadata import entry_points
 
 import msgspec
 
-from ..domain import metrics
-from ..domain.errors import NotFoundError, UnknownNameError
-from ..domain.events import Scalar
-from ..domain.execution import EndOfData, FillPrice, Rounding
-from ..domain.features import FEATURES
-from ..domain.metrics import METRICS, Profile, objective_direction
-from ..domain.strategies import STRATEGIES
-from .components import ENTRY_POINTS, find_strategy
-from .phases import PHASES
-from .sources import templates
+from ...domain import metrics
+from ...domain.errors import NotFoundError, UnknownNameError
+from ...domain.events import Scalar
+from ...domain.execution import EndOfData, FillPrice, Rounding
+from ...domain.features import FEATURES
+from ...domain.metrics import METRICS, Profile, objective_direction
+from ...domain.strategies import STRATEGIES
+from ..components import ENTRY_POINTS, find_strategy
+from ..phases import PHASES
+from ..sources import templates
 
 KINDS = ("strategy", "feature", "phase type", "metric", "fill policy")
 

@@ -1,0 +1,60 @@
+"""Commands about runs and what came of them."""
+
+from typing import Annotated
+
+import typer
+
+from .application import Json, Run, command
+
+
+@command("runs", "runs")
+def runs(context: typer.Context, as_json: Json = False) -> None:
+    """List the runs, newest first."""
+    from ..run_list import list_runs
+    from .console import show, show_json
+    from .screens import runs_screen
+
+    with context.obj.workspace() as workspace:
+        entries = list_runs(workspace)
+    if as_json:
+        show_json(entries)
+    else:
+        show(*runs_screen(entries))
+
+
+@command("show", "show last", "show ab12cd34 --json")
+def show_run(context: typer.Context, run: Run, as_json: Json = False) -> None:
+    """Show what a run came to, with top trials and folds."""
+    from ..result import WorkflowResult
+    from ..run_list import find_run, list_runs
+    from .console import show, show_json
+    from .run_report import detail_screen, run_object, run_screen
+
+    with context.obj.workspace() as workspace:
+        found = find_run(workspace, run)
+        result, entry = WorkflowResult(workspace, found), list_runs(workspace, found)[0]
+        if as_json:
+            show_json(run_object(workspace, result, entry))
+        else:
+            show(*run_screen(workspace, result, entry), *detail_screen(workspace, result))
+
+
+@command("query", 'query "SELECT run, phase, status FROM phases"', 'query "FROM trades" --csv')
+def query(
+    context: typer.Context,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that only reads.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the read models in SQL, read only."""
+    from .console import show, show_csv, show_json
+    from .screens import answer_screen
+
+    with context.obj.workspace() as workspace:
+        answer = workspace.read_models.query(sql)
+    if as_json:
+        show_json(answer.records())
+    elif as_csv:
+        show_csv(answer.columns, [row.values() for row in answer.records()])
+    else:
+        show(*answer_screen(answer))

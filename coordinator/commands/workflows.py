@@ -1,0 +1,95 @@
+"""Commands about workflows: running them, and what they can be made of."""
+
+from typing import Annotated
+
+import typer
+
+from .application import Changes, Json, Source, command
+
+
+@command("run", "run train_test", "run study.yaml --workers 4 --set training.data.start=2001-01-01")
+def run(
+    context: typer.Context,
+    source: Source,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; the log is the same.")] = 1,
+    changes: Changes = None,
+    as_json: Json = False,
+) -> None:
+    """Run a workflow, and show what it came to."""
+    from ..coordinator import Coordinator
+    from ..run_list import list_runs
+    from .console import note, show, show_json
+    from .live_progress import LiveProgress
+    from .run_report import hints, run_object, run_screen
+
+    progress = LiveProgress()
+    with Coordinator(context.obj.store, workers=workers, progress=progress) as coordinator:
+        with progress:
+            result = coordinator.execute_workflow(source, changes or ())
+        workspace = coordinator.workspace
+        entry = list_runs(workspace, result.run)[0]
+        if as_json:
+            show_json(run_object(workspace, result, entry))
+            return
+        for warning in result.warnings:
+            show(note(f"warning: {warning}"), error=True)
+        show(*run_screen(workspace, result, entry))
+        if workspace.name != "memory://":
+            show(hints(result, workspace.name if context.obj.store else ""))
+
+
+@command("validate", "validate train_test", "validate study.yaml --set capital=50000")
+def validate(context: typer.Context, source: Source, changes: Changes = None, as_json: Json = False) -> None:  # noqa: ARG001
+    """Check a workflow, its data and strategies; run nothing."""
+    from ..loading import load_workflow
+    from ..workflow_check import check_workflow
+    from .console import note, show, show_json
+    from .screens import check_object, check_screen
+
+    check = check_workflow(load_workflow(source, changes or ()))
+    if as_json:
+        show_json(check_object(check))
+        return
+    for warning in check.warnings:
+        show(note(f"warning: {warning}"), error=True)
+    show(*check_screen(check))
+
+
+@command("components", "components", "components sharpe_ratio")
+def components(
+    context: typer.Context,  # noqa: ARG001
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only what has this name.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List what a workflow can name: strategies, metrics, ..."""
+    from . import catalog
+    from .console import show, show_json
+    from .screens import component_screen, components_screen
+
+    found = catalog.components_named(name) if name else catalog.components()
+    if as_json:
+        show_json(found)
+    elif name:
+        show(*(part for component in found for part in component_screen(component)))
+    else:
+        show(*components_screen(found))
+
+
+@command("templates", "templates", "templates train_test > study.yaml")
+def templates(
+    context: typer.Context,  # noqa: ARG001
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Print this one.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the workflows that ship with the package, or print one."""
+    from . import catalog
+    from .console import show, show_json
+    from .screens import templates_screen
+
+    found = (catalog.template(name),) if name else catalog.shipped_templates()
+    if as_json:
+        show_json(found[0] if name else found)
+    elif name:
+        typer.echo(found[0].text, nl=False)
+    else:
+        show(templates_screen(found))
