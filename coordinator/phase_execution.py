@@ -102,6 +102,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                     capital=section.capital,
                     metric_profile=section.metrics.profile,
                     code=_code(topology),
+                    planned=len(planned),
                 ),
                 trace.recorded_start(),
             )

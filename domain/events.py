@@ -145,7 +145,8 @@ class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
     feeds
         The bars that each phase reads.
     forked_from
-        Address of the first event that the run does not share with the run it was forked from, else empty.
+        Where the run parted from the one that it was forked from, else empty: the address at which the first
+        phase that it does not share with it begins.
     package_version, python_version, host, process
         What carries it out.
     """
@@ -186,6 +187,9 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
         The profile by which metrics are computed.
     code
         Hash of each piece of code that it runs: the package's version and the source of user components.
+    planned
+        Number of containers that follow from the configuration alone; others may follow from what comes of
+        them.
     """
 
     phase: str
@@ -198,6 +202,7 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
     capital: float
     metric_profile: str
     code: dict[str, str]
+    planned: int
 
 
 class PhaseStageEntered(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +222,19 @@ class PhaseCompleted(msgspec.Struct, frozen=True, kw_only=True):
     """A phase ended well.
 
     ``events`` stored events hold ``rows`` logical rows; ``head_hash`` is the content hash at the head.
+    """
+
+    phase: str
+    stream: str
+    events: int
+    rows: int
+    head_hash: str
+
+
+class PhaseReused(msgspec.Struct, frozen=True, kw_only=True):
+    """A fork takes a phase as the run that it was forked from had completed it.
+
+    The fields are those of `PhaseCompleted`; ``stream`` is the stream of the run that carried the phase out.
     """
 
     phase: str
@@ -251,6 +269,13 @@ class WorkflowResumed(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     process: int
     accepted_code: bool
+
+
+class WorkflowForked(msgspec.Struct, frozen=True, kw_only=True):
+    """Another run takes over the phases of this one that come before ``phase``; it goes on unaffected."""
+
+    run: str
+    phase: str
 
 
 class WorkflowCompleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -355,9 +380,11 @@ ControlEvent = (
     | PhaseStageEntered
     | PhaseOutputEvent
     | PhaseCompleted
+    | PhaseReused
     | PhaseFailed
     | PhaseSkipped
     | WorkflowResumed
+    | WorkflowForked
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCanceled

@@ -16,6 +16,7 @@ from admf.domain.events import (
     PhaseFailed,
     PhaseOutput,
     PhaseOutputEvent,
+    PhaseReused,
     PhaseSkipped,
     PhaseStageEntered,
     PhaseStarted,
@@ -26,6 +27,7 @@ from admf.domain.events import (
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
+    WorkflowForked,
     WorkflowResumed,
     WorkflowStarted,
 )
@@ -99,6 +101,7 @@ def every_event() -> tuple[Event, ...]:
             capital=100_000.0,
             metric_profile="admf",
             code={"admf": "0.1.0"},
+            planned=9,
         ),
         PhaseStageEntered(stage=Stage.COMPUTATION),
         PhaseOutputEvent(
@@ -113,10 +116,12 @@ def every_event() -> tuple[Event, ...]:
             ),
         ),
         PhaseCompleted(phase="search", stream="run/search", events=4, rows=9, head_hash="00"),
+        PhaseReused(phase="search", stream="run/search", events=4, rows=9, head_hash="00"),
         PhaseFailed(phase="search", error="StrategyError", message="boom"),
         PhaseSkipped(phase="search", reason="when: false"),
         WorkflowCompleted(),
         WorkflowResumed(package_version="0.1.0", host="host", process=43, accepted_code=True),
+        WorkflowForked(run="fork", phase="validation"),
         WorkflowFailed(phase="search", message="boom"),
         WorkflowCanceled(reason="Ctrl-C"),
         BarsLoaded(

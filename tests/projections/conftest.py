@@ -80,6 +80,7 @@ def phase_started() -> Callable[[str], PhaseStarted]:
             capital=10_000.0,
             metric_profile="admf",
             code={"admf": "0.1.0"},
+            planned=1,
         )
 
     return started

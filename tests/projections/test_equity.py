@@ -55,6 +55,7 @@ def append_phase(store, windows, close):
         capital=CAPITAL,
         metric_profile="admf",
         code={},
+        planned=1,
     )
     rows = [(c, i, *fill) for c, (_, _, fills) in enumerate(windows) for i, fill in enumerate(fills)]
     events = [started]

@@ -60,6 +60,7 @@ def simulated(store):
         capital=CAPITAL,
         metric_profile="admf",
         code={},
+        planned=1,
     )
     store.append(Head("bars-walk"), [bars_loaded(bars)], correlation_id="", causation_id="")
     store.append(Head("run/sweep"), [started, *events], correlation_id="run", causation_id="")
