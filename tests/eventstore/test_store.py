@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import msgspec
 import numpy as np
 import pytest
-from admf.domain.errors import ConflictError, StoreError
+from admf.domain.errors import ConflictError, CorruptionError, NotFoundError, StoreError
 from admf.domain.events import PhaseSkipped, SignalsEmitted, WorkflowCompleted
 from admf.eventstore import memory, postgres, sqlite
 from admf.eventstore.codec import encode
@@ -68,6 +68,58 @@ def test_an_event_carries_its_place_its_cause_and_its_time(store):
     assert before <= last.recorded_at <= after
     assert last.statistics["target"] == (-1.0, 1.0)
     assert head.version == 1
+
+
+def test_the_event_that_holds_a_row_is_found(store):
+    sizes = [1, 5, 0, 3, 1, 1, 40, 2]
+    append(store, append(store, Head("other"), signals(9)), *(signals(size) for size in sizes))
+    append(store, Head("run"), *(signals(size) for size in sizes))
+    holders = [version for version, size in enumerate(sizes, start=1) for _ in range(size)]
+    assert [store.event_at("run", number).version for number in range(1, sum(sizes) + 1)] == holders
+    assert store.event_at("run", 7).address == "run#7"
+    for number in (0, -1, sum(sizes) + 1):
+        with pytest.raises(NotFoundError, match=f"no event run#{number}; the stream has {sum(sizes)}"):
+            store.event_at("run", number)
+    with pytest.raises(NotFoundError, match="no event none#1; there is no such stream"):
+        store.event_at("none", 1)
+
+
+def test_an_event_is_found_without_reading_its_stream(store):
+    append(store, Head("run"), *skipped(*map(str, range(1000))))
+    select, read = store._recorder.select_events, []
+
+    def counted(*arguments, **conditions):
+        events = select(*arguments, **conditions)
+        read.extend(events)
+        return events
+
+    store._recorder.select_events = counted
+    assert store.event_at("run", 777).event.reason == "776"
+    assert len(read) <= 11
+
+
+def test_events_of_another_store_are_restored_as_they_were(store, every_event):
+    with open_store("memory://") as other:
+        head = append(other, append(other, Head("run"), *skipped("a")), *every_event)
+        recorded = list(other.read("run"))
+    begun = store.restore(Head("run"), recorded[:2])
+    assert store.restore(begun, recorded[2:]) == head == store.head("run")
+    assert list(store.read("run")) == recorded
+    assert append(store, head, *skipped("b")).version == head.version + 1
+
+
+def test_events_that_do_not_follow_are_not_restored(store):
+    with open_store("memory://") as other:
+        append(other, Head("run"), *skipped("a", "b", "c"))
+        recorded = list(other.read("run"))
+    changed = msgspec.structs.replace(recorded[1], payload=encode(skipped("x")[0]).payload)
+    for wrong in (recorded[1:], recorded[::2], [recorded[0], changed]):
+        with pytest.raises(CorruptionError):
+            store.restore(Head("run"), wrong)
+    assert store.last_position() == 0
+    store.restore(Head("run"), recorded)
+    with pytest.raises(ConflictError):
+        store.restore(Head("run"), recorded)
 
 
 def test_a_stream_that_does_not_exist_is_empty(store):
