@@ -95,7 +95,7 @@ class PhaseResult:
     def _frame(self, source: str, condition: str = "", *parameters: object) -> "pd.DataFrame":
         sql = f"SELECT * EXCLUDE (run, phase) FROM {source} WHERE run = ? AND phase = ? "
         order = condition or "ORDER BY ALL"
-        return self._workspace.read_models.query(sql + order, (self._run, self.name, *parameters)).frame()
+        return self._workspace.read_models.frame(sql + order, (self._run, self.name, *parameters))
 
 
 class WorkflowResult:

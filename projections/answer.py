@@ -2,12 +2,8 @@
 
 import math
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING
 
 import msgspec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Json = bool | int | float | str | None | list["Json"] | dict[str, "Json"]
 
@@ -20,12 +16,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
-
-    def frame(self) -> "pd.DataFrame":
-        """Copy the rows into a pandas frame."""
-        import pandas as pd
-
-        return pd.DataFrame.from_records(list(self.rows), columns=list(self.columns))
 
     def records(self) -> list[dict[str, Json]]:
         """Copy the rows into dictionaries that JSON can carry.

@@ -1,37 +1,38 @@
 """The read models: tables in DuckDB that follow the log, and can be thrown away."""
 
-import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import duckdb
 from eventsourcing.persistence import Tracking
 
-from ..domain.errors import CorruptionError, StoreError
+from ..domain.errors import CorruptionError
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
 from .answer import Answer
+from .database import Database
 from .projection import apply
-from .question import ask
+from .question import ask, ask_for_frame
 from .recorder import DuckDBRecorder
-from .schema import prepare, reset
+from .schema import create, is_empty, is_outdated
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[int, int], None]
+"""Is told how far a rebuild has come: the position that it reached, and the last one in the log."""
 LOG = "log"
 GROUP = 1_000_000
 """Logical rows that are committed together; the events of one group are in memory at a time."""
-SETTINGS = {"enable_external_access": False, "lock_configuration": True}
-_opening = threading.RLock()
 
 
 class ReadModels:
     """Tables that answer questions about the log, kept in a DuckDB file.
 
-    DuckDB lets one process at a time open a file that anybody writes to. So the file is opened briefly at
-    each use; a use waits while another process has it open. Threads of one process take turns.
+    Tables of another version of this package are built anew at the first use.
 
     Parameters
     ----------
@@ -51,10 +52,9 @@ class ReadModels:
     """
 
     def __init__(self, path: Path | None, store: EventStore, patience: float = 10.0) -> None:
-        self._path = path
+        self._name = str(path or "memory")
         self._store = store
-        self._patience = patience
-        self._memory = None if path else duckdb.connect(config=dict(SETTINGS))
+        self._database = Database(path, patience)
 
     def catch_up(self) -> int:
         """Apply the events that were appended since the last time and return how many there were.
@@ -86,16 +86,28 @@ class ReadModels:
             self._catch_up(recorder)
             return ask(recorder, sql, parameters)
 
-    def rebuild(self) -> int:
-        """Drop everything, project the whole log anew, and return the number of events."""
+    def frame(self, sql: str, parameters: Sequence[object] = ()) -> "pd.DataFrame":
+        """Answer like `query`, in a pandas frame.
+
+        A column has the type that pandas has for that of the answer, whether or not there are rows: numbers
+        that are missing make a column of integers or booleans a nullable one.
+        """
         with self._open() as recorder:
-            reset(recorder)
-            return self._catch_up(recorder)
+            self._catch_up(recorder)
+            return ask_for_frame(recorder, sql, parameters)
+
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Project the whole log into new tables that replace the old ones, and return the number of events.
+
+        The old ones can be asked meanwhile; a process that is killed leaves them as they are.
+        """
+        with self._database.replacement() as recorder:
+            create(recorder)
+            return self._catch_up(recorder, progress)
 
     def close(self) -> None:
         """Free the tables that are kept in memory; a file is closed after each use anyway."""
-        if self._memory:
-            self._memory.close()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +117,7 @@ class ReadModels:
     ) -> None:
         self.close()
 
-    def _catch_up(self, recorder: DuckDBRecorder) -> int:
+    def _catch_up(self, recorder: DuckDBRecorder, progress: Progress | None = None) -> int:
         count = 0
         for group in _groups(self._new_events(recorder)):
             with recorder.transaction():
@@ -116,6 +128,8 @@ class ReadModels:
                 recorder.execute("INSERT INTO data.head VALUES (?, ?)", (last.position, last.record_hash))
                 recorder.insert_tracking(Tracking(LOG, last.position or 0))
             count += len(group)
+            if progress:
+                progress(last.position or 0, self._store.last_position())
         return count
 
     def _new_events(self, recorder: DuckDBRecorder) -> Iterator[Recorded]:
@@ -128,7 +142,7 @@ class ReadModels:
         found = next(events, None)
         if found is None or (found.position, found.record_hash) != head:
             raise CorruptionError(
-                f"the read models in {self._path or 'memory'} must follow the log, but the event that they "
+                f"the read models in {self._name} must follow the log, but the event that they "
                 f"reached, at position {position}, is not in it, and the log ends at position "
                 f"{self._store.last_position()}. They were made from another log, or this one was restored "
                 "from a backup: delete the file, it is rebuilt."
@@ -137,32 +151,14 @@ class ReadModels:
 
     @contextmanager
     def _open(self) -> Iterator[DuckDBRecorder]:
-        with _opening:
-            connection = self._memory.cursor() if self._memory else self._connect()
-            try:
-                recorder = DuckDBRecorder(connection)
-                prepare(recorder)
-                yield recorder
-            finally:
-                connection.close()
-
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + self._patience
         while True:
-            try:
-                return duckdb.connect(str(self._path), config=dict(SETTINGS))
-            except duckdb.Error as error:
-                if "Could not set lock" not in str(error):
-                    raise CorruptionError(
-                        f"the read models in {self._path} can't be opened: {error}. Delete the file, it is "
-                        "rebuilt."
-                    ) from error
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"the read models in {self._path} must be free within {self._patience:g} seconds: "
-                        f"{error}. Wait for that process, or end it, and try again."
-                    ) from error
-            time.sleep(0.05)
+            with self._database.open() as recorder:
+                if is_empty(recorder):
+                    create(recorder)
+                if not is_outdated(recorder):
+                    yield recorder
+                    return
+            self.rebuild()
 
 
 def _groups(events: Iterable[Recorded]) -> Iterator[list[Recorded]]:

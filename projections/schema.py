@@ -8,7 +8,7 @@ ids. For the same reason they have no indexes: rows lie in the order of the log,
 from enum import IntEnum
 
 from ..domain.events import CancelReason, DenialRule, Segment
-from .recorder import TRACKING, DuckDBRecorder
+from .recorder import DuckDBRecorder
 
 VERSION = 1
 """To be raised with every change to the tables, the views, or the meaning of a column."""
@@ -161,25 +161,22 @@ FROM data.portfolio_metrics x JOIN data.phases p USING (phase_key)
 """
 
 
-def prepare(recorder: DuckDBRecorder) -> None:
-    """Create the tables in an empty file, and anew in one that another version of this module made."""
+def is_empty(recorder: DuckDBRecorder) -> bool:
+    """Say whether a database is new."""
     known = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'data' AND table_name = 'version'"
-    if recorder.one(known) == (1,) and recorder.one("SELECT version FROM data.version") == (VERSION,):
-        return
-    reset(recorder)
+    return recorder.integer(known) == 0
 
 
-def reset(recorder: DuckDBRecorder) -> None:
-    """Drop everything and create empty tables, with nothing tracked."""
-    views = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
+def is_outdated(recorder: DuckDBRecorder) -> bool:
+    """Say whether another version of this module made the tables."""
+    return recorder.integer("SELECT version FROM data.version") != VERSION
+
+
+def create(recorder: DuckDBRecorder) -> None:
+    """Create the tables and views in a new database."""
     with recorder.transaction():
-        for (view,) in recorder.connection.execute(views).fetchall():
-            recorder.execute(f"DROP VIEW {quoted(view)}")
-        recorder.execute("DROP SCHEMA data CASCADE")
-        recorder.execute(TRACKING)
-        recorder.execute(TABLES)
-        recorder.execute(VIEWS)
-        recorder.execute(METRICS_VIEW)
+        for statements in (TABLES, VIEWS, METRICS_VIEW):
+            recorder.execute(statements)
         recorder.execute("INSERT INTO data.version VALUES (?)", (VERSION,))
 
 

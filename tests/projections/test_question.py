@@ -72,10 +72,47 @@ def test_values_are_passed_beside_the_statement(models):
     assert answer.rows == ((27,), (28,), (29,))
 
 
-def test_an_answer_becomes_a_frame(models):
-    frame = models.query("SELECT container, entry_time, pnl FROM trades ORDER BY container, number").frame()
-    assert frame["entry_time"].dtype.kind == "M"
+COLUMNS = """
+SELECT 1::INTEGER AS number, 1.5 ::DOUBLE AS price, 'x' AS text, TIMESTAMP '2024-05-06' AS time, true AS flag,
+    '{}'::JSON AS json
+"""
+NULLS = """
+SELECT NULL::INTEGER AS number, NULL::DOUBLE AS price, NULL::VARCHAR AS text, NULL::TIMESTAMP AS time,
+    NULL::BOOLEAN AS flag, NULL::JSON AS json
+"""
+
+
+def kinds(frame):
+    return [str(dtype).lower() for dtype in frame.dtypes]
+
+
+def test_a_frame_has_the_types_of_the_answer_with_values_without_and_without_rows(models):
+    types = [*("int32", "float64", "str", "datetime64[us]"), "bool", "str"]
+    assert kinds(models.frame(COLUMNS)) == types
+    assert kinds(models.frame(f"FROM ({COLUMNS}) WHERE false")) == types
+    types[4] = "boolean"
+    assert kinds(models.frame(NULLS)) == kinds(models.frame(f"{COLUMNS} UNION ALL {NULLS}")) == types
+
+
+def test_a_frame_holds_the_rows_of_the_answer(models):
+    sql = "SELECT container, entry_time, exit_n, symbol, pnl FROM trades ORDER BY container, number"
+    frame = models.frame(sql)
     assert frame["pnl"].tolist() == [28.0, 14.5, 28.0, 14.5]
+    assert frame["exit_n"].isna().tolist() == [False, True, False, True]
+    assert next(frame.itertuples(index=False, name=None)) == models.query(sql).rows[0]
+
+
+def test_columns_of_one_name_are_all_in_the_frame(models):
+    frame = models.frame("SELECT 1 AS a, 'x' AS b, NULL::VARCHAR AS b")
+    assert frame.shape == (1, 3)
+    assert kinds(frame) == ["int32", "str", "str"]
+
+
+def test_a_frame_is_refused_what_a_query_is_refused(models):
+    with pytest.raises(QueryError, match="one statement that only reads"):
+        models.frame("DELETE FROM data.runs")
+    with pytest.raises(QueryError, match="The tables are"):
+        models.frame("FROM nope")
 
 
 def test_records_hold_what_json_can_carry(models):

@@ -10,7 +10,7 @@ import pytest
 from admf.domain.errors import CorruptionError, StoreError
 from admf.domain.events import OrdersFilled, WorkflowCanceled, WorkflowCompleted
 from admf.eventstore.store import open_store
-from admf.projections import read_models, schema
+from admf.projections import read_models
 from admf.projections.read_models import ReadModels
 
 RUN = "workflow_20261121_101500_ab12cd34"
@@ -286,16 +286,6 @@ def test_read_models_of_another_log_are_refused(small_run, append, log_groups, t
             append(other, stream.replace("ab12cd34", "ffffffff"), events)
         with pytest.raises(CorruptionError, match="made from another log"):
             ReadModels(path, other).query("SELECT 1")
-
-
-def test_another_schema_version_is_projected_anew(small_run, tmp_path, monkeypatch):
-    path = tmp_path / "readmodels.duckdb"
-    models = ReadModels(path, small_run)
-    before = contents(models)
-    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    assert models.catch_up() == 22
-    assert models.catch_up() == 0
-    assert contents(models) == before
 
 
 def test_a_file_that_is_not_of_duckdb_is_refused_with_the_remedy(small_run, tmp_path):
