@@ -28,7 +28,6 @@ from .kernel import (
     Account,
     Book,
     Policy,
-    Prices,
     Windows,
     book_rows,
     count_changes,
@@ -37,6 +36,7 @@ from .kernel import (
     run_containers,
     write_changes,
 )
+from .measurement import Prices
 from .metrics import METRICS
 from .strategies import checked_targets
 from .topology import Containers, LogLevel, Market, StrategySlot, Topology

@@ -1,7 +1,7 @@
-"""The simulation loop: target exposures in, orders, fills and an equity curve out.
+"""The simulation loop: target exposures in, orders and fills out.
 
 A container runs alone over its window. At each bar, in this order: the order of the bar before is filled, a
-change of target becomes an order, the equity is marked at the close.
+change of target becomes an order.
 """
 
 from typing import NamedTuple
@@ -11,16 +11,7 @@ import numpy as np
 from .compiled import compiled
 from .events import DenialRule, Float64, Int8, Int32, Int64
 from .execution import EndOfData, FillPrice, Rounding, SizingRule
-from .metrics import Curve, measure
-from .portfolio import Trades, round_trips, settle
-
-
-class Prices(NamedTuple):
-    """Time, open and close of each bar, shape (n_bars,)."""
-
-    time: Int64
-    open: Float64
-    close: Float64
+from .measurement import Fills, Prices, measure_container
 
 
 class Policy(NamedTuple):
@@ -237,8 +228,7 @@ def simulate_container(
     account: Account,
     book: Book,
     row: int,
-    equity: Float64,
-) -> tuple[int, int]:
+) -> int:
     """Run one container over the bars ``first`` to ``stop`` (excluded).
 
     Parameters
@@ -253,17 +243,14 @@ def simulate_container(
         How orders are filled and sized.
     book, row
         Where its orders are written, from ``row`` on; at most two per change of target, and one at the end.
-    equity
-        Written: equity at each close of the window, shape (stop - first,).
 
     Returns
     -------
-    end, held
-        The row after its last order, and the number of bars that closed with a position.
+    int
+        The row after its last order.
     """
     cash, position = account.capital, 0.0
     pending = count = row
-    held = 0
     wish = 0.0
     for t in range(first, stop):
         last = t == stop - 1
@@ -287,56 +274,13 @@ def simulate_container(
             count = _place(book, count, t, 0.0, position)
             cash, position = _execute(book, pending, t, prices.close[t], cash, position, policy, account)
             pending = count
-        equity[t - first] = cash + position * prices.close[t]
-        held += position != 0.0
-    return count, held
+    return count
 
 
 @compiled
-def _measure_container(
-    prices: Prices,
-    first: int,
-    stop: int,
-    equity: Float64,
-    orders: Book,
-    counts: tuple[float, int, int],
-    profile: tuple[int, float],
-    out: Float64,
-) -> None:
-    """Write the metrics of a container whose orders are ``orders``; ``counts`` is (capital, held, warm)."""
+def _fills(orders: Book) -> Fills:
     filled = np.nonzero(orders.outcome == FILLED)[0]
-    quantity, price, fee = orders.quantity[filled], orders.price[filled], orders.fee[filled]
-    bar = orders.fill_bar[filled].astype(np.int64) - first
-    position, cash = np.empty(filled.size), np.empty(filled.size)
-    capital, held, warm = counts
-    settle(quantity, price, fee, capital, position, cash)
-    columns = np.empty((5, filled.size + 1))
-    trades = Trades(
-        np.empty(filled.size + 1, np.int64),
-        np.empty(filled.size + 1, np.int64),
-        np.empty(filled.size + 1, np.int8),
-        columns[0],
-        columns[1],
-        columns[2],
-        columns[3],
-        columns[4],
-    )
-    number = round_trips(quantity, price, fee, position, prices.close[stop - 1], trades)
-    traded = fees = 0.0
-    for i in range(filled.size):
-        traded += abs(quantity[i]) * price[i]
-        fees += fee[i]
-    curve = Curve(
-        prices.time[first:stop],
-        prices.close[first:stop],
-        equity,
-        capital,
-        held,
-        traded,
-        fees,
-        max(warm - first, 0),
-    )
-    measure(profile[0], profile[1], curve, trades, number, bar, out)
+    return Fills(orders.fill_bar[filled], orders.quantity[filled], orders.price[filled], orders.fee[filled])
 
 
 @compiled
@@ -376,10 +320,9 @@ def run_containers(
     for c in range(target.shape[0]):
         first, stop = windows.first[c], windows.stop[c]
         own = Account(account.capital, account.sizing_rule, windows.size[c])
-        equity = np.empty(stop - first)
-        end, held = simulate_container(prices, target[c], first, stop, policy, own, book, row, equity)
-        orders = book_rows(book, row, end)
-        counts = (account.capital, held, windows.warm[c])
-        _measure_container(prices, first, stop, equity, orders, counts, profile, metrics[c])
+        end = simulate_container(prices, target[c], first, stop, policy, own, book, row)
+        fills = _fills(book_rows(book, row, end))
+        span = (first, stop, windows.warm[c])
+        measure_container(prices, span, fills, account.capital, profile, metrics[c])
         row = end
         ends[c] = end
