@@ -160,6 +160,8 @@ def _nest(topic: str, flat: dict[str, Any]) -> NumericEvent:
         field, dot, key = name.partition(".")
         if dot:
             values.setdefault(field, {})[key] = column
+        elif column.dtype != fields.get(name, column.dtype):
+            raise CorruptionError(f"{topic}.{name} must be {fields[name]}, found {column.dtype}.")
         else:
             values[field] = column
     if values.keys() != fields.keys():

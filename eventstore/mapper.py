@@ -1,16 +1,20 @@
+from typing import Annotated
+
 import msgspec
 from eventsourcing.persistence import Mapper, Notification, StoredEvent
 
 from ..domain.errors import CorruptionError
 from .record import Recorded
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """The fields of a `Recorded` for which the library's stored event has no column."""
 
-    first: int
-    rows: int
-    schema_version: int
+    first: Count
+    rows: Count
+    schema_version: Count
     correlation_id: str
     causation_id: str
     recorded_at: int
@@ -56,7 +60,7 @@ class RecordedMapper(Mapper[str]):
         """
         try:
             envelope = _decoder.decode(stored_event.state)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, TypeError) as error:
             raise CorruptionError(
                 f"event {stored_event.originator_version} of stream {stored_event.originator_id} can't be "
                 f"read: {error}. Restore the store from a backup."

@@ -1,5 +1,8 @@
 """What is stored, and the two hash chains that bind the events of a stream together."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import msgspec
 
 from ..domain.errors import CorruptionError, StoreError
@@ -9,7 +12,7 @@ from .codec import EncodedEvent
 from .columns import Bounds
 from .hashing import digest
 
-__all__ = ["EncodedEvent", "Head", "Recorded", "record", "verify"]
+__all__ = ["EncodedEvent", "Flaw", "Head", "Recorded", "Unreadable", "flaws", "record", "verify"]
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -138,8 +141,55 @@ def record(
     return msgspec.structs.replace(unlinked, record_hash=_record_hash(head, unlinked))
 
 
-def verify(head: Head, recorded: Recorded) -> Head:
+class Unreadable(msgspec.Struct, frozen=True):
+    """What is stored where an event should be, and why it can't be read."""
+
+    stream: str
+    version: int
+    reason: str
+
+
+class Flaw(NamedTuple):
+    """Why an event is not the one that was appended: the rule that is broken, and what was found."""
+
+    rule: str
+    message: str
+
+
+def flaws(head: Head, recorded: Recorded) -> Iterator[Flaw]:
     """Check that an event follows ``head``, in number and in both hash chains.
+
+    Yields
+    ------
+    Flaw
+        For each rule that is broken: ``contiguity``, ``payload``, ``content hash`` or ``record hash``. Hashes
+        tell nothing about an event that follows another one.
+    """
+    place = (recorded.stream, recorded.version, recorded.first)
+    if place != (head.stream, head.version + 1, head.rows + 1):
+        yield Flaw(
+            "contiguity",
+            f"event {head.version + 1} of stream {head.stream} must come next, with row {head.rows + 1}; "
+            f"found event {recorded.version} with row {recorded.first}. Events are missing or out of order: "
+            "restore the store from a backup.",
+        )
+        return
+    chains = [("record", recorded.record_hash, _record_hash(head, recorded))]
+    try:
+        chains.insert(0, ("content", recorded.content_hash, _content_hash(head, _encoded(recorded))))
+    except CorruptionError as error:
+        yield Flaw("payload", str(error))
+    for chain, stored, computed in chains:
+        if stored != computed:
+            yield Flaw(
+                f"{chain} hash",
+                f"the {chain} hash must be {computed.hex()}, found {stored.hex()}. The event was changed "
+                "after it was written: restore the store from a backup.",
+            )
+
+
+def verify(head: Head, recorded: Recorded) -> Head:
+    """Require that an event has no `flaws` after ``head``.
 
     Returns
     -------
@@ -151,30 +201,19 @@ def verify(head: Head, recorded: Recorded) -> Head:
     CorruptionError
         The event is not the one that was appended there.
     """
-    place = (recorded.stream, recorded.version, recorded.first)
-    if place != (head.stream, head.version + 1, head.rows + 1):
-        raise CorruptionError(
-            f"{recorded.address}: event {head.version + 1} of stream {head.stream} must come next, with row "
-            f"{head.rows + 1}; found event {recorded.version} with row {recorded.first}. "
-            "Events are missing or out of order: restore the store from a backup."
-        )
-    content = EncodedEvent(
+    for flaw in flaws(head, recorded):
+        raise CorruptionError(f"{recorded.address}: {flaw.message}")
+    return recorded.head
+
+
+def _encoded(recorded: Recorded) -> EncodedEvent:
+    return EncodedEvent(
         recorded.topic,
         recorded.schema_version,
         recorded.rows,
         recorded.payload,
         codec.content_digest(recorded.topic, recorded.payload),
     )
-    for chain, stored, computed in (
-        ("content", recorded.content_hash, _content_hash(head, content)),
-        ("record", recorded.record_hash, _record_hash(head, recorded)),
-    ):
-        if stored != computed:
-            raise CorruptionError(
-                f"{recorded.address}: the {chain} hash must be {computed.hex()}, found {stored.hex()}. "
-                "The event was changed after it was written: restore the store from a backup."
-            )
-    return recorded.head
 
 
 def _content_hash(head: Head, event: EncodedEvent) -> bytes:

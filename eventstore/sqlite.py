@@ -54,6 +54,8 @@ class ConnectionPool(library.SQLiteConnectionPool):
         except sqlite3.Error as error:
             raise OperationalError(error) from error
         connection.row_factory = sqlite3.Row
+        # A damaged name must not keep the events around it from being read.
+        connection.text_factory = lambda text: text.decode(errors="replace")
         return Connection(connection, max_age=self.max_age)
 
     def _get_connection(self, timeout: float = 0.0) -> library.SQLiteConnection:

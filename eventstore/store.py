@@ -22,7 +22,7 @@ from ..domain.events import Event
 from .codec import encode
 from .location import locate
 from .mapper import RecordedMapper
-from .record import EncodedEvent, Head, Recorded, record, verify
+from .record import EncodedEvent, Head, Recorded, Unreadable, record, verify
 from .subscription import PAGE, PollingSubscription
 
 _REMEDIES = {
@@ -232,27 +232,19 @@ class EventStore:
 
     def read(self, stream: str, after: int = 0, topics: Sequence[str] = ()) -> Iterator[Recorded]:
         """Read a stream in order, from the event after version ``after``; only ``topics`` if any."""
-        full = True
-        while full:
-            with _explained(self._name):
-                page = self._recorder.select_events(stream, gt=after, limit=PAGE, topics=topics)
-            for stored in page:
-                after = stored.originator_version
-                yield self._mapper.to_domain_event(stored)
-            full = len(page) == PAGE
+        return map(self._mapper.to_domain_event, self._stream(stream, after, topics))
 
     def read_all(self, after: int = 0, topics: Sequence[str] = ()) -> Iterator[Recorded]:
         """Read the whole log in order of position, from the event after position ``after``."""
-        full = True
-        while full:
-            with _explained(self._name):
-                page = self._recorder.select_notifications(
-                    after, PAGE, topics=topics, inclusive_of_start=False
-                )
-            for notification in page:
-                after = notification.id
-                yield self._mapper.to_domain_event(notification)
-            full = len(page) == PAGE
+        return map(self._mapper.to_domain_event, self._log(after, topics))
+
+    def scan(self, stream: str = "") -> Iterator[Recorded | Unreadable]:
+        """Read a stream, or the whole log, to its end whatever its state: what can't be read is named."""
+        for stored in self._stream(stream, 0, ()) if stream else self._log(0, ()):
+            try:
+                yield self._mapper.to_domain_event(stored)
+            except CorruptionError as error:
+                yield Unreadable(str(stored.originator_id), stored.originator_version, str(error))
 
     def subscribe(self, after: int = 0, topics: Sequence[str] = ()) -> Subscription:
         """Read the log like `read_all`, then wait for more events until the subscription is stopped."""
@@ -274,6 +266,26 @@ class EventStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _stream(self, stream: str, after: int, topics: Sequence[str]) -> Iterator[StoredEvent]:
+        full = True
+        while full:
+            with _explained(self._name):
+                page = self._recorder.select_events(stream, gt=after, limit=PAGE, topics=topics)
+            yield from page
+            if full := len(page) == PAGE:
+                after = page[-1].originator_version
+
+    def _log(self, after: int, topics: Sequence[str]) -> Iterator[Notification]:
+        full = True
+        while full:
+            with _explained(self._name):
+                page = self._recorder.select_notifications(
+                    after, PAGE, topics=topics, inclusive_of_start=False
+                )
+            yield from page
+            if full := len(page) == PAGE:
+                after = page[-1].id
 
     def _insert(self, head: Head, batch: Sequence[StoredEvent]) -> None:
         with _explained(self._name):
