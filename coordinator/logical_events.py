@@ -1,37 +1,20 @@
 """The log row by row, as people see it: batches taken apart, and names in place of the numbers of things."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from functools import cached_property
 from typing import get_args
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from ..domain.bars import iso_time
-from ..domain.errors import ConfigurationError, NotFoundError, UnknownNameError
-from ..domain.events import (
-    BarsLoaded,
-    CancelReason,
-    Column,
-    ControlEvent,
-    DenialRule,
-    Event,
-    Int64,
-    NumericEvent,
-    PhaseStarted,
-    Scalar,
-    Segment,
-)
-from ..eventstore.record import Recorded
+from ..domain.errors import NotFoundError
+from ..domain.events import CancelReason, Column, DenialRule, NumericEvent, Scalar, Segment
+from ..eventstore.record import Head, Recorded
 from ..eventstore.store import EventStore
+from .event_filter import EventFilter, EventSearch
+from .phase_names import PhaseNames
 
-TOPICS = frozenset(kind.__name__ for kind in get_args(ControlEvent) + get_args(NumericEvent))
-OF_CONTAINERS = frozenset(
-    kind.__name__ for kind in get_args(NumericEvent) if "container" in kind.__struct_fields__
-)
-"""Types of events whose rows each belong to a container."""
 NAMES: dict[str, type[IntEnum]] = {"rule": DenialRule, "reason": CancelReason, "segment": Segment}
 """Columns of numbers that stand for names."""
 
@@ -50,7 +33,7 @@ class LogicalEvent(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at
         When it was written, ISO 8601 in UTC.
     time
-        Time of the bar that it belongs to, ISO 8601; None for a control event.
+        Time of the bar that it belongs to, ISO 8601; None where it belongs to none.
     fields
         What it says. A row of a numeric event names its symbol, strategy, rule, reason and segment.
     """
@@ -69,22 +52,21 @@ class Selection(msgspec.Struct, frozen=True):
     more: int
 
 
-def select_events(
-    store: EventStore, stream: str, *, kind: str = "", container: int | None = None, limit: int
-) -> Selection:
+ALL = EventFilter()
+
+
+def select_events(store: EventStore, stream: str, wanted: EventFilter = ALL, *, limit: int) -> Selection:
     """Return the first logical events of a stream.
 
-    Stored events of other types are not read, and batches whose smallest and largest container rule out the
-    given one are not decoded.
+    Stored events of other types are not read, and batches whose smallest and largest values rule out what is
+    wanted are not decoded.
 
     Parameters
     ----------
     store, stream
         The stream.
-    kind
-        Type of the events; every type where it is empty.
-    container
-        The container whose events are meant.
+    wanted
+        Which events are meant.
     limit
         How many to return.
 
@@ -93,89 +75,69 @@ def select_events(
     NotFoundError
         There is no such stream.
     UnknownNameError
-        There is no such type of event.
+        There is no such type of event, or no such symbol.
     ConfigurationError
-        Events of that type belong to no container.
+        Events of that type belong to no container, or no symbol.
     """
-    topics = _topics(kind, container)
-    head = store.head(stream)
-    if head.version == 0:
-        raise NotFoundError(f"there is no stream {stream!r}; `admf show` lists the phases of a run.")
-    names = _Names(store, stream)
+    topics, head, names = wanted.topics, _head(store, stream), PhaseNames(store, stream)
+    search = EventSearch(wanted, names)
     found: list[LogicalEvent] = []
     more = 0
     for recorded in store.read(stream, topics=topics):
-        if not topics and len(found) == limit:
+        if wanted == ALL and len(found) == limit:
             return Selection(tuple(found), head.rows - recorded.first + 1 + more)
-        if container is not None and not _may_hold(recorded, container):
-            continue
-        rows = range(recorded.rows) if container is None else _rows_of(recorded.event, container)
+        rows = search.rows(recorded)
         shown = rows[: limit - len(found)]
         more += len(rows) - len(shown)
-        if shown:
-            found += _logical_events(recorded, shown, names)
+        found += _taken_apart(recorded, shown, names)
     return Selection(tuple(found), more)
 
 
-def _topics(kind: str, container: int | None) -> tuple[str, ...]:
-    if kind and kind not in TOPICS:
-        raise UnknownNameError("type of event", kind, TOPICS)
-    if container is not None and kind and kind not in OF_CONTAINERS:
-        raise ConfigurationError(
-            f"events of the type {kind} belong to no container; those of the types "
-            f"{', '.join(sorted(OF_CONTAINERS))} do."
-        )
-    if kind:
-        return (kind,)
-    return tuple(sorted(OF_CONTAINERS)) if container is not None else ()
+def follow_events(
+    store: EventStore, stream: str, wanted: EventFilter = ALL, *, limit: int
+) -> Iterator[LogicalEvent]:
+    """Yield the last logical events of a stream, then others as they are appended, also by other processes.
+
+    It never ends by itself. Parameters and errors are those of `select_events`.
+    """
+    topics, names = wanted.topics, PhaseNames(store, stream)
+    position, head = store.last_position(), _head(store, stream)
+    search = EventSearch(wanted, names)
+    last: deque[tuple[Recorded, Sequence[int]]] = deque()
+    version, surplus = head.version, -limit
+    for recorded in store.read(stream, topics=topics):
+        version = max(version, recorded.version)
+        if rows := search.rows(recorded):
+            last.append((recorded, rows))
+            surplus += len(rows)
+        while surplus > 0 and len(last[0][1]) <= surplus:
+            surplus -= len(last.popleft()[1])
+    for recorded, rows in last:
+        yield from _taken_apart(recorded, rows[max(surplus, 0) :], names)
+        surplus = 0
+    with store.subscribe(after=position, topics=topics) as subscription:
+        for recorded in subscription:
+            if recorded.stream == stream and recorded.version > version:
+                yield from _taken_apart(recorded, search.rows(recorded), names)
 
 
-def _may_hold(recorded: Recorded, container: int) -> bool:
-    bounds = recorded.statistics.get("container")
-    return bounds is not None and bounds[0] <= container <= bounds[1]
+def logical_events(store: EventStore, stream: str) -> Iterator[LogicalEvent]:
+    """Yield all logical events of a stream in order."""
+    names = PhaseNames(store, stream)
+    for recorded in store.read(stream):
+        yield from _taken_apart(recorded, range(recorded.rows), names)
 
 
-def _rows_of(event: Event, container: int) -> list[int]:
-    column: NDArray[np.int32] = getattr(event, "container")  # noqa: B009 - a union has no common attribute
-    rows: list[int] = np.flatnonzero(column == container).tolist()
-    return rows
+def _head(store: EventStore, stream: str) -> Head:
+    head = store.head(stream)
+    if head.version == 0:
+        raise NotFoundError(f"there is no stream {stream!r}; `admf show` lists the phases of a run.")
+    return head
 
 
-class _Names:
-    """What a phase calls its symbols and strategies, and the times of its bars; read when first asked for."""
-
-    def __init__(self, store: EventStore, stream: str) -> None:
-        self._store = store
-        self._stream = stream
-        self._times: dict[int, Int64] = {}
-
-    @cached_property
-    def started(self) -> PhaseStarted | None:
-        for recorded in self._store.read(self._stream, topics=(PhaseStarted.__name__,)):
-            if isinstance(event := recorded.event, PhaseStarted):
-                return event
-        return None
-
-    def time(self, symbol: int, bar: int) -> str | None:
-        if self.started is None:
-            return None
-        if symbol not in self._times:
-            bars = self._store.read(self.started.feeds[symbol].stream, topics=(BarsLoaded.__name__,))
-            parts = [event.time for recorded in bars if isinstance(event := recorded.event, BarsLoaded)]
-            self._times[symbol] = np.concatenate(parts)
-        return iso_time(self._times[symbol][bar])
-
-    def name(self, column: str, value: Scalar) -> Scalar:
-        if column in NAMES:
-            return NAMES[column](int(value)).name.lower()
-        if self.started is not None and column == "symbol":
-            return self.started.feeds[int(value)].symbol
-        if self.started is not None and column == "strategy":
-            return self.started.strategies[int(value)]
-        return value
-
-
-def _logical_events(recorded: Recorded, rows: range | list[int], names: _Names) -> Iterator[LogicalEvent]:
+def _taken_apart(recorded: Recorded, rows: Sequence[int], names: PhaseNames) -> Iterator[LogicalEvent]:
+    if not rows:
+        return
     event = recorded.event
     written = iso_time(recorded.recorded_at)
     if not isinstance(event, get_args(NumericEvent)):
@@ -193,7 +155,7 @@ def _logical_events(recorded: Recorded, rows: range | list[int], names: _Names) 
             recorded_at=written,
             time=_bar_time(values, names),
             fields={
-                name: value if isinstance(value, dict) else names.name(name, value)
+                name: value if isinstance(value, dict) else _named(name, value, names)
                 for name, value in values.items()
                 if name != "time"
             },
@@ -207,8 +169,20 @@ def _value(column: Column | dict[str, Column], row: int) -> Scalar | dict[str, F
     return scalar
 
 
-def _bar_time(values: dict[str, Scalar | dict[str, FieldValue]], names: _Names) -> str | None:
+def _named(column: str, value: Scalar, names: PhaseNames) -> Scalar:
+    if column in NAMES:
+        return NAMES[column](int(value)).name.lower()
+    if column == "symbol" and names.symbols:
+        return names.symbols[int(value)]
+    if column == "strategy" and names.strategies:
+        return names.strategies[int(value)]
+    return value
+
+
+def _bar_time(values: dict[str, Scalar | dict[str, FieldValue]], names: PhaseNames) -> str | None:
     if isinstance(time := values.get("time"), int):
         return iso_time(time)
     symbol, bar = values.get("symbol"), values.get("bar")
-    return names.time(symbol, bar) if isinstance(symbol, int) and isinstance(bar, int) else None
+    if isinstance(symbol, int) and isinstance(bar, int) and names.started:
+        return names.iso_time(symbol, bar)
+    return None

@@ -5,6 +5,9 @@ from datetime import datetime
 import msgspec
 
 from ..domain.errors import NotFoundError
+from .process_state import shown_status
+from .run_history import run_history
+from .trace_query import TraceQuery
 from .workspace import Workspace
 
 LAST = "last"
@@ -13,11 +16,11 @@ LAST = "last"
 RUNS = """
 SELECT r.run, r.name, r.status, r.started_at,
     epoch_ms(coalesce(r.finished_at, last.finished_at) - r.started_at) / 1000.0 AS elapsed,
-    coalesce(last.completed, 0) AS completed, r.phases, last.sharpe_ratio, r.error
+    coalesce(last.completed, 0) AS completed, r.phases, last.sharpe_ratio, r.forked_from, r.error
 FROM runs r LEFT JOIN (
-    SELECT run, count(*) AS completed, max(finished_at) AS finished_at,
+    SELECT run, count(*) AS completed, max(finished_at) FILTER (status = 'completed') AS finished_at,
         arg_max((output ->> '$.metrics.sharpe_ratio')::DOUBLE, finished_at) AS sharpe_ratio
-    FROM phases WHERE status = 'completed' GROUP BY run
+    FROM phases WHERE status IN ('completed', 'reused') GROUP BY run
 ) last USING (run)
 WHERE ? IN ('', r.run) ORDER BY r.started_at DESC, r.run DESC
 """
@@ -32,15 +35,18 @@ class RunEntry(msgspec.Struct, frozen=True):
     Attributes
     ----------
     run, name, status
-        Id of the run, name of its workflow, and ``running``, ``completed``, ``failed`` or ``canceled``.
+        Id of the run, name of its workflow, and ``running``, ``stale`` (its process is gone), ``completed``,
+        ``failed`` or ``canceled``.
     started_at
         In UTC.
     elapsed
         Seconds from there to its end, or to the end of its last completed phase; None before the first.
     completed, phases
-        Number of phases that were completed, and of those that it has.
+        Number of phases that were completed or reused, and of those that it has.
     sharpe_ratio
         Of the phase that was completed last.
+    forked_from
+        Address at which it parts from the run that it was forked from; None if it is no fork.
     error
         Why it failed or was canceled.
     """
@@ -53,12 +59,19 @@ class RunEntry(msgspec.Struct, frozen=True):
     completed: int
     phases: int
     sharpe_ratio: float | None
+    forked_from: str | None
     error: str | None
 
 
 def list_runs(workspace: Workspace, run: str = "") -> list[RunEntry]:
     """Return the runs, newest first; only the given one if one is given."""
-    return msgspec.convert(workspace.read_models.query(RUNS, (run,)).records(), list[RunEntry])
+    entries = msgspec.convert(workspace.read_models.query(RUNS, (run,)).records(), list[RunEntry])
+    return [
+        msgspec.structs.replace(entry, status=shown_status(run_history(workspace.store, entry.run)))
+        if entry.status == "running"
+        else entry
+        for entry in entries
+    ]
 
 
 def find_run(workspace: Workspace, part: str) -> str:
@@ -81,3 +94,20 @@ def find_run(workspace: Workspace, part: str) -> str:
             f"{', '.join(found[:3])}{' ...' if len(found) > 3 else ''}. Give more of it."
         )
     return found[0]
+
+
+def find_stream(workspace: Workspace, part: str) -> str:
+    """Return the name of the stream ``RUN``, ``RUN/PHASE`` or ``bars-...``, in which RUN is part of an id.
+
+    For a phase that a fork reused, it is the stream of the run that executed it.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such run, or more than one.
+    """
+    if part.startswith("bars-"):
+        return part
+    name, _, phase = part.partition("/")
+    run = find_run(workspace, name)
+    return TraceQuery(workspace.store).stream(run, phase) if phase else run

@@ -13,7 +13,15 @@ from rich.text import Text
 
 UNBOUNDED = 100_000
 """Width of what is not a terminal: nothing is wrapped or cut."""
-STATUS = {"completed": "green", "failed": "red", "canceled": "yellow", "skipped": "yellow", "running": "cyan"}
+STATUS = {
+    "completed": "green",
+    "reused": "green",
+    "failed": "red",
+    "stale": "red",
+    "canceled": "yellow",
+    "skipped": "yellow",
+    "running": "cyan",
+}
 GAP = 2
 
 
@@ -39,6 +47,12 @@ def show(*parts: RenderableType, error: bool = False) -> None:
 def show_json(value: object) -> None:
     """Print a value as JSON; what JSON lacks, such as NaN, is null."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def show_json_line(value: object) -> None:
+    """Print a value as JSON in one line."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 
 

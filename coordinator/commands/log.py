@@ -6,30 +6,66 @@ import typer
 
 from .application import Json, command
 
+Since = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="Only from this date, or date and time in UTC, on.", show_default=False
+    ),
+]
+Until = Annotated[
+    str, typer.Option(metavar="TIME", help="Only until then; a date includes its day.", show_default=False)
+]
 
-@command("events", "events last", "events last/training --type OrdersFilled --container 3")
-def events(
+
+@command(
+    "events",
+    "events last",
+    "events last/training --type OrdersFilled --container 3",
+    "events last/training --since 2008-09-15 --until 2008-10-15",
+    "events last/training --follow",
+)
+def events(  # noqa: PLR0913 - each option is a parameter
     context: typer.Context,
     stream: Annotated[str, typer.Argument(metavar="RUN[/PHASE]", help="A run, or one of its phases.")],
-    kind: Annotated[str, typer.Option("--type", help="Only events of this type.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="Only events of this type.", show_default=False)] = "",
     container: Annotated[int | None, typer.Option(help="Only events of this container.")] = None,
+    symbol: Annotated[str, typer.Option(help="Only events of this symbol.", show_default=False)] = "",
+    since: Since = "",
+    until: Until = "",
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show the last ones, then new ones until Ctrl-C.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what happened, event by event, from the log.
 
-    The time is that of the event's bar, or of its recording where it has none. With --json, {"events": [...],
-    "more": the number of events beyond the limit}.
+    The time is that of the event's bar, or of its recording where it has none; --since and --until mean the
+    same time. With --json, {"events": [...], "more": the number of events beyond the limit}; with --follow
+    too, one event in each line.
     """
-    from ..logical_events import select_events
-    from ..run_list import find_run
-    from .console import show, show_json
-    from .screens import events_screen
+    from ..event_filter import EventFilter, moments
+    from ..logical_events import follow_events, select_events
+    from ..run_list import find_stream
+    from .console import show, show_json, show_json_line
+    from .screens import event_line, events_screen
 
-    part, slash, phase = stream.partition("/")
+    wanted = EventFilter(
+        kind=kind,
+        container=container,
+        symbol=symbol,
+        since=moments(since)[0] if since else None,
+        until=moments(until)[1] if until else None,
+    )
     with context.obj.workspace() as workspace:
-        name = part if part.startswith("bars-") else find_run(workspace, part) + slash + phase
-        selection = select_events(workspace.store, name, kind=kind, container=container, limit=limit)
+        name = find_stream(workspace, stream)
+        if follow:
+            try:
+                for event in follow_events(workspace.store, name, wanted, limit=limit):
+                    show_json_line(event) if as_json else show(event_line(event))
+            except KeyboardInterrupt:
+                return
+        selection = select_events(workspace.store, name, wanted, limit=limit)
     if as_json:
         show_json(selection)
     else:

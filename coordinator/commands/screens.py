@@ -16,7 +16,7 @@ from ..run_list import RunEntry
 from ..workflow_check import WorkflowCheck
 from .catalog import Component, Template
 from .console import GAP, cut, fitted, grid, note, status_text, table, width
-from .run_report import seconds
+from .run_report import seconds, stale_hint
 
 PLURALS = {
     "strategy": "strategies",
@@ -44,7 +44,7 @@ def runs_screen(entries: Sequence[RunEntry]) -> list[RenderableType]:
         for entry in entries
     ]
     columns = ("run", "name", "status", "started (UTC)", "elapsed", "phases", "Sharpe")
-    return fitted(columns, rows, left=("run", "name", "status"))
+    return [*fitted(columns, rows, left=("run", "name", "status")), *stale_hint(entries)]
 
 
 def events_screen(stream: str, selection: Selection) -> list[RenderableType]:
@@ -71,6 +71,15 @@ def events_screen(stream: str, selection: Selection) -> list[RenderableType]:
     if selection.more:
         listed.append(note(f"{selection.more:,} more; --limit {len(events) + selection.more} shows all."))
     return [head, *listed]
+
+
+def event_line(event: LogicalEvent) -> Text:
+    """Return a logical event as one line."""
+    fields = " ".join(f"{name}={_field(value)}" for name, value in event.fields.items())
+    number = note(f"{_number(event):>8}")
+    return Text.assemble(
+        number, "  ", event.time or event.recorded_at[:19], "  ", (event.type, "cyan"), "  ", fields
+    )
 
 
 def answer_screen(answer: Answer) -> list[RenderableType]:
