@@ -5,6 +5,7 @@ import msgspec
 from ..domain.errors import NotFoundError
 from ..domain.events import (
     PhaseCompleted,
+    PhaseReused,
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
@@ -24,23 +25,37 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
         How it began.
     completed
         The phases that ended well, by name.
+    reused
+        The phases that it has taken over from the run that it was forked from, by name.
     status
         ``running``, ``completed``, ``failed`` or ``canceled``.
     reason
         Why it failed or was canceled.
     host, process
         What carries it on, or did last.
+    began_at, taken_at, ended_at
+        When it began, when that process took it over, and when the last event of its stream was recorded, in
+        nanoseconds since 1970 in UTC.
     head
         Where its stream ends.
     """
 
     started: WorkflowStarted
     completed: dict[str, PhaseCompleted]
+    reused: dict[str, PhaseReused]
     status: str
     reason: str
     host: str
     process: int
+    began_at: int
+    taken_at: int
+    ended_at: int
     head: Head
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Names of the phases that need not be carried out any more."""
+        return frozenset((*self.reused, *self.completed))
 
 
 def run_history(store: EventStore, run: str) -> RunHistory:
@@ -57,14 +72,19 @@ def run_history(store: EventStore, run: str) -> RunHistory:
     if first is None or not isinstance(started, WorkflowStarted):
         raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
     completed: dict[str, PhaseCompleted] = {}
-    status, reason, host, process, head = "running", "", started.host, started.process, first.head
+    reused: dict[str, PhaseReused] = {}
+    status, reason, host, process = "running", "", started.host, started.process
+    taken_at, last = first.recorded_at, first
     for recorded in events:
-        head = recorded.head
+        last = recorded
         match recorded.event:
             case PhaseCompleted() as event:
                 completed[event.phase] = event
+            case PhaseReused() as event:
+                reused[event.phase] = event
             case WorkflowResumed() as event:
                 status, reason, host, process = "running", "", event.host, event.process
+                taken_at = recorded.recorded_at
             case WorkflowCompleted():
                 status = "completed"
             case WorkflowFailed(message=reason):
@@ -74,9 +94,13 @@ def run_history(store: EventStore, run: str) -> RunHistory:
     return RunHistory(
         started=started,
         completed=completed,
+        reused=reused,
         status=status,
         reason=reason,
         host=host,
         process=process,
-        head=head,
+        began_at=first.recorded_at,
+        taken_at=taken_at,
+        ended_at=last.recorded_at,
+        head=last.head,
     )

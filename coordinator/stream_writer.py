@@ -8,6 +8,7 @@ from ..domain.events import (
     PhaseStarted,
     TrialsCompleted,
     WorkflowCanceled,
+    WorkflowForked,
     WorkflowResumed,
 )
 from ..eventstore.codec import EncodedEvent
@@ -50,7 +51,21 @@ class StreamWriter:
 
 
 class Journal(StreamWriter):
-    """Writes the stream of a workflow, and notices when somebody else does."""
+    """Writes the stream of a workflow, and notices when somebody else does.
+
+    That another run was forked from this one is noted in between, and stops nobody.
+    """
+
+    def append(self, events: Sequence[Event | EncodedEvent], cause: str = "") -> Head:
+        """Append a group and return where the stream ends now; raises like `receive`."""
+        while True:
+            known = self.head
+            try:
+                return super().append(events, cause)
+            except ConflictError:
+                self.receive(())
+                if self.head == known:
+                    raise
 
     def receive(self, events: Sequence[EncodedEvent]) -> None:  # noqa: ARG002
         """Let a phase go on, as the first subscriber of its bus, if the run is still ours.
@@ -66,6 +81,8 @@ class Journal(StreamWriter):
             return
         for recorded in self._store.read(self.head.stream, after=self.head.version):
             match recorded.event:
+                case WorkflowForked():
+                    self.head = recorded.head
                 case WorkflowCanceled(reason=reason):
                     raise CanceledError(f"the run {self.head.stream} was canceled: {reason}.")
                 case WorkflowResumed(host=host, process=process):
@@ -73,7 +90,10 @@ class Journal(StreamWriter):
                         f"the run {self.head.stream} was resumed by process {process} on {host}, which "
                         "carries it on; this process stops."
                     )
-        raise ConflictError(f"another process writes to the stream {self.head.stream}; this one stops.")
+                case _:
+                    raise ConflictError(
+                        f"another process writes to the stream {self.head.stream}; this one stops."
+                    )
 
 
 class Tracer:

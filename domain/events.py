@@ -145,8 +145,7 @@ class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
     feeds
         The bars that each phase reads.
     forked_from
-        Where the run parted from the one that it was forked from, else empty: the address at which the first
-        phase that it does not share with it begins.
+        Address, in the run that it was forked from, of the first phase that the two don't share; else empty.
     package_version, python_version, host, process
         What carries it out.
     """
@@ -188,8 +187,7 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
     code
         Hash of each piece of code that it runs: the package's version and the source of user components.
     planned
-        Number of containers that follow from the configuration alone; others may follow from what comes of
-        them.
+        Number of containers that follow from the configuration alone; what comes of them may lead to others.
     """
 
     phase: str
