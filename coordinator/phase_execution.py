@@ -144,20 +144,16 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         return _validated(joined(parts), len(containers))
 
     def _same_start(self, started: PhaseStarted, recorded: PhaseStarted | None) -> PhaseStarted:
-        """Return the event by which a phase starts: the recorded one, if only accepted code differs."""
-        if recorded is None or recorded == started:
+        """Return the event by which a phase starts, which names the code that was recorded."""
+        if recorded is None:
             return started
         changed = changed_code(recorded, started)
-        if changed and self.accept_code and msgspec.structs.replace(recorded, code=started.code) == started:
-            return recorded
-        if changed:
+        if changed and not self.accept_code:
             raise ChangedError(
                 f"phase {started.phase!r} began with other code: {'; '.join(changed)}. Restore that code, or "
                 "go on with --accept-code."
             )
-        raise ChangedError(
-            f"phase {started.phase!r} began with another configuration or other data; run the workflow anew."
-        )
+        return msgspec.structs.replace(started, code=recorded.code)
 
 
 def changed_code(recorded: PhaseStarted, now: PhaseStarted) -> list[str]:

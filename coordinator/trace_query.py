@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..domain.errors import NotFoundError
-from ..domain.events import PhaseOutput, PhaseOutputEvent, PhaseStarted
+from ..domain.events import PhaseOutput, PhaseOutputEvent, PhaseReused, PhaseStarted
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
 
 
 def phase_stream(workflow_id: str, phase_name: str) -> str:
-    """Return the name of a phase's stream."""
+    """Return the name of the stream of a phase that a run executes itself; see `TraceQuery.stream`."""
     return f"{workflow_id}/{phase_name}"
 
 
@@ -25,6 +25,14 @@ class TraceQuery:
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
+
+    def stream(self, workflow_id: str, phase_name: str) -> str:
+        """Return the stream that holds a phase; of a reused one, that of the run that executed it."""
+        for recorded in self._store.read(workflow_id, topics=(PhaseReused.__name__,)):
+            event = recorded.event
+            if isinstance(event, PhaseReused) and event.phase == phase_name:
+                return event.stream
+        return phase_stream(workflow_id, phase_name)
 
     def get_phase_output(self, workflow_id: str, phase_name: str) -> PhaseOutput:
         """Return what a phase handed on.
@@ -48,7 +56,7 @@ class TraceQuery:
         NotFoundError
             The run has no such phase.
         """
-        stream = phase_stream(workflow_id, phase_name)
+        stream = self.stream(workflow_id, phase_name)
         for recorded in self._store.read(stream, topics=(PhaseStarted.__name__,)):
             event = recorded.event
             if isinstance(event, PhaseStarted):
@@ -67,7 +75,7 @@ class TraceQuery:
         return dict(sorted(rows.items()))
 
     def _output(self, workflow_id: str, phase_name: str) -> tuple[PhaseOutput, str]:
-        stream = phase_stream(workflow_id, phase_name)
+        stream = self.stream(workflow_id, phase_name)
         for recorded in self._store.read(stream, topics=(PhaseOutputEvent.__name__,)):
             event = recorded.event
             if isinstance(event, PhaseOutputEvent):
