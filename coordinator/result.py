@@ -25,7 +25,8 @@ FRACTIONS = frozenset({"total_return", "annual_return", "max_drawdown", "win_rat
 class PhaseResult:
     """What came of one phase.
 
-    Its attributes can also be read by key: ``phase["extracted_results"]``.
+    Its attributes can also be read by key: ``phase["extracted_results"]``. ``executed_by`` is the run that it
+    belongs to: of a reused phase, another one than the result's.
     """
 
     def __init__(self, workspace: Workspace, run: str, row: dict[str, "Json"]) -> None:
@@ -35,6 +36,7 @@ class PhaseResult:
         self.type = str(row["type"])
         self.status = str(row["status"])
         self.stream = str(row["stream"])
+        self.executed_by = self.stream.partition("/")[0]
         self.head_hash = str(row["head_hash"] or "")
         self.events = int(str(row["events"] or 0))
         self.rows = int(str(row["rows"] or 0))
@@ -43,6 +45,11 @@ class PhaseResult:
         if key.startswith("_") or not hasattr(self, key):
             raise KeyError(key)
         return getattr(self, key)
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it handed something on."""
+        return self.status in ("completed", "reused")
 
     @cached_property
     def output(self) -> PhaseOutput:
@@ -95,7 +102,7 @@ class PhaseResult:
     def _frame(self, source: str, condition: str = "", *parameters: object) -> "pd.DataFrame":
         sql = f"SELECT * EXCLUDE (run, phase) FROM {source} WHERE run = ? AND phase = ? "
         order = condition or "ORDER BY ALL"
-        return self._workspace.read_models.frame(sql + order, (self._run, self.name, *parameters))
+        return self._workspace.read_models.frame(sql + order, (self.executed_by, self.name, *parameters))
 
 
 class WorkflowResult:
@@ -142,7 +149,7 @@ class WorkflowResult:
     @property
     def metrics(self) -> dict[str, float]:
         """Headline metrics of the last phase that ended well."""
-        completed = [phase for phase in self.phases.values() if phase.status == "completed"]
+        completed = [phase for phase in self.phases.values() if phase.ended_well]
         return completed[-1].output.metrics if completed else {}
 
     def phase(self, name: str) -> PhaseResult:
@@ -164,7 +171,7 @@ class WorkflowResult:
         lines = [f"{self.name}  {self.run}  {self.status}"]
         for phase in self.phases.values():
             lines.append(f"\n{phase.name} ({phase.type}, {phase.status}, {phase.rows:,} rows)")
-            if phase.status != "completed":
+            if not phase.ended_well:
                 continue
             output = phase.output
             if output.best and output.best.parameters:

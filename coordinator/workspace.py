@@ -10,6 +10,7 @@ from ..eventstore.store import EventStore, open_store
 from ..projections.read_models import ReadModels
 
 FOLDER = ".admf"
+MEMORY = "memory://"
 VARIABLE = "ADMF_STORE"
 
 
@@ -39,7 +40,7 @@ class Workspace:
 
     def __init__(self, location: str | Path | None = None, *, create: bool = True) -> None:
         chosen = str(location or os.environ.get(VARIABLE) or FOLDER)
-        if chosen == "memory://":
+        if chosen == MEMORY:
             url, read_models = chosen, None
         elif "://" in chosen and not chosen.startswith("sqlite:"):
             url = chosen

@@ -16,6 +16,7 @@ from ..domain.events import (
     PhaseCompleted,
     PhaseFailed,
     PhaseOutputEvent,
+    PhaseReused,
     PhaseSkipped,
     PhaseStarted,
     SignalsEmitted,
@@ -23,12 +24,14 @@ from ..domain.events import (
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
+    WorkflowResumed,
     WorkflowStarted,
 )
 from ..eventstore.record import Recorded
 from .recorder import DuckDBRecorder
 from .schema import add_metrics, quoted
 
+RESUME = "UPDATE data.{table} SET status = 'running', error = NULL, finished_at = NULL WHERE run = ?"
 END_RUN = "UPDATE data.runs SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE run = ?"
 END_PHASE = (
     "UPDATE data.phases SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE phase_key = ?"
@@ -51,7 +54,7 @@ def apply(event: object, recorded: Recorded, recorder: DuckDBRecorder) -> None:
 @apply.register
 def _(event: WorkflowStarted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
     recorder.execute(
-        "INSERT INTO data.runs VALUES (?, ?, 'running', make_timestamp(?), NULL, ?, ?, ?, ?, NULL)",
+        "INSERT INTO data.runs VALUES (?, ?, 'running', make_timestamp(?), NULL, ?, ?, ?, ?, ?, NULL)",
         (
             recorded.stream,
             event.name,
@@ -60,8 +63,15 @@ def _(event: WorkflowStarted, recorded: Recorded, recorder: DuckDBRecorder) -> N
             len(event.phases),
             event.configuration,
             event.package_version,
+            event.forked_from or None,
         ),
     )
+
+
+@apply.register
+def _(_event: WorkflowResumed, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+    recorder.execute(RESUME.format(table="runs"), (recorded.stream,))
+    recorder.execute(RESUME.format(table="phases") + " AND status = 'failed'", (recorded.stream,))
 
 
 @apply.register
@@ -111,6 +121,12 @@ def _(event: PhaseCompleted, recorded: Recorded, recorder: DuckDBRecorder) -> No
         "UPDATE data.phases SET events = ?, rows = ?, head_hash = ? WHERE phase_key = ?",
         (event.events, event.rows, event.head_hash, key),
     )
+
+
+@apply.register
+def _(event: PhaseReused, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+    values = (recorded.stream, event.phase, event.stream)
+    recorder.execute("INSERT INTO data.reused_phases VALUES (?, ?, ?)", values)
 
 
 @apply.register

@@ -10,7 +10,7 @@ from enum import IntEnum
 from ..domain.events import CancelReason, DenialRule, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 1
+VERSION = 2
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 TABLES = """
@@ -18,13 +18,14 @@ CREATE TABLE data.version (version INTEGER);
 CREATE TABLE data.head (position BIGINT, record_hash BLOB);
 CREATE TABLE data.runs (
     run TEXT, name TEXT, status TEXT, started_at TIMESTAMP, finished_at TIMESTAMP, seed BIGINT,
-    phases INTEGER, configuration JSON, package_version TEXT, error TEXT
+    phases INTEGER, configuration JSON, package_version TEXT, forked_from TEXT, error TEXT
 );
 CREATE TABLE data.phases (
     phase_key INTEGER, run TEXT, phase TEXT, type TEXT, status TEXT, stream TEXT, started_at TIMESTAMP,
     finished_at TIMESTAMP, events BIGINT, rows BIGINT, head_hash TEXT, capital DOUBLE, log TEXT, error TEXT,
     output JSON
 );
+CREATE TABLE data.reused_phases (run TEXT, phase TEXT, stream TEXT);
 CREATE TABLE data.strategies (phase_key INTEGER, strategy SMALLINT, name TEXT);
 CREATE TABLE data.feeds (
     phase_key INTEGER, symbol SMALLINT, name TEXT, timeframe TEXT, stream_key INTEGER, rows BIGINT
@@ -84,7 +85,11 @@ def _name(column: str, names: type[IntEnum]) -> str:
 
 VIEWS = f"""
 CREATE VIEW runs AS FROM data.runs;
-CREATE VIEW phases AS SELECT * EXCLUDE phase_key FROM data.phases;
+CREATE VIEW phases AS
+SELECT * EXCLUDE phase_key FROM data.phases
+UNION ALL
+SELECT r.run, r.phase, p.* EXCLUDE (phase_key, run, phase) REPLACE ('reused' AS status)
+FROM data.reused_phases r JOIN data.phases p ON p.stream = r.stream;
 CREATE VIEW feeds AS
 SELECT p.run, p.phase, f.name AS symbol, f.timeframe, s.stream, f.rows
 FROM data.feeds f JOIN data.phases p USING (phase_key) JOIN data.streams s USING (stream_key);

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ...domain.events import PhaseOutput, Scalar
 from ..configuration import PhaseSection
+from ..process_state import STALE
 from ..result import HEADLINE, PhaseResult, WorkflowResult, shown
 from ..run_list import RunEntry
 from ..trace_query import TraceQuery
@@ -28,8 +29,9 @@ LABELS = {
 }
 """Short names of the headline metrics, for the heads of columns."""
 PERIODS = """
-SELECT phase, segment = 'train', min(start_time)::DATE::TEXT, max(end_time)::DATE::TEXT
-FROM trials WHERE run = ? GROUP BY ALL
+SELECT p.phase, t.segment = 'train', min(t.start_time)::DATE::TEXT, max(t.end_time)::DATE::TEXT
+FROM (SELECT phase, split_part(stream, '/', 1) AS run FROM phases WHERE run = ?) p
+JOIN trials t USING (run, phase) GROUP BY ALL
 """
 TRIALS = """
 SELECT t.container, t.parameters, m.* EXCLUDE (run, phase, container)
@@ -82,14 +84,14 @@ def run_object(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
             head_hash=phase.head_hash,
             events=phase.events,
             rows=phase.rows,
-            output=phase.output if phase.status == "completed" else None,
+            output=phase.output if phase.ended_well else None,
         )
         for name, phase in result.phases.items()
     }
     return RunObject(
         result.run,
         result.name,
-        result.status,
+        entry.status,
         entry.error,
         workspace.name,
         entry.elapsed,
@@ -101,19 +103,20 @@ def run_object(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
 
 def run_screen(workspace: Workspace, result: WorkflowResult, entry: RunEntry) -> list[RenderableType]:
     """Return what a run came to: a table with a column for each phase, and where it is kept."""
-    head = Text.assemble((result.name, "bold"), "  ", status_text(result.status))
+    head = Text.assemble((result.name, "bold"), "  ", status_text(entry.status))
     if entry.elapsed is not None:
         head.append(f"  {seconds(entry.elapsed)}", style="dim")
     why = [Text(entry.error, style=STATUS[entry.status])] if entry.error else []
     where = note(f"{result.run} in {workspace.name}")
-    return [head, *why, "", *_tables(_columns(workspace, result)), "", where]
+    origin = [note(f"forked from {entry.forked_from}")] if entry.forked_from else []
+    return [head, *why, "", *_tables(_columns(workspace, result)), "", where, *origin, *stale_hint([entry])]
 
 
 def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[RenderableType]:
     """Return the top trials of each optimization, and the folds of each walk-forward validation."""
     parts: list[RenderableType] = []
     for phase in result.phases.values():
-        if phase.status != "completed":
+        if not phase.ended_well:
             continue
         if phase.output.folds:
             parts += ["", Text(f"{phase.name}: {len(phase.output.folds)} folds", style="bold")]
@@ -121,7 +124,7 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
         elif phase.output.objective and phase.output.trials > 1:
             direction = "highest" if phase.output.direction == "maximize" else "lowest"
             heading = f"{phase.name}: {direction} {phase.output.objective} of {phase.output.trials:,} trials"
-            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, result.run, phase)]
+            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, phase)]
     return parts
 
 
@@ -134,6 +137,12 @@ def hints(result: WorkflowResult, store: str) -> Text:
         f"      admf events {run}/{last} --type OrdersFilled{option}\n"
         f"      admf query \"SELECT * FROM trades WHERE run LIKE '%{run}'\"{option}"
     )
+
+
+def stale_hint(entries: Sequence[RunEntry]) -> list[Text]:
+    """Return how runs are carried on whose processes are gone, if there are any."""
+    commands = [f"`admf resume {short(entry.run)}`" for entry in entries if entry.status == STALE]
+    return [note(f"stale: the process is gone; {' or '.join(commands)} carries it on.")] if commands else []
 
 
 def short(run: str) -> str:
@@ -158,7 +167,7 @@ def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
     trace = TraceQuery(workspace.store)
     for phase in result.phases.values():
         cells = {"type": phase.type or "-", "status": phase.status}
-        if phase.status != "completed":
+        if not phase.ended_well:
             yield Column(phase.name, "", cells)
             continue
         output = phase.output
@@ -233,14 +242,14 @@ def _folds(output: PhaseOutput) -> list[RenderableType]:
     return fitted(["fold", "tests from", *names, *heads], rows)
 
 
-def _top_trials(workspace: Workspace, run: str, phase: PhaseResult) -> list[RenderableType]:
+def _top_trials(workspace: Workspace, phase: PhaseResult) -> list[RenderableType]:
     objective = phase.output.objective
     order = "DESC" if phase.output.direction == "maximize" else "ASC"
     sql = TRIALS.format(objective=f'm."{objective}"', order=order)
     metrics = list(dict.fromkeys((objective, *HEADLINE)))
     rows = []
     names: list[str] = []
-    for record in workspace.read_models.query(sql, (run, phase.name, TOP)).records():
+    for record in workspace.read_models.query(sql, (phase.executed_by, phase.name, TOP)).records():
         parameters = msgspec.json.decode(str(record["parameters"]), type=dict[str, Scalar])
         names = _short_names(parameters)
         values = (_number(record[name]) for name in metrics)
@@ -257,7 +266,7 @@ def _short_names(parameters: Mapping[str, Scalar]) -> list[str]:
 
 
 def _best(phase: PhaseResult) -> dict[str, Scalar]:
-    if phase.status != "completed" or phase.output.folds or phase.output.best is None:
+    if not phase.ended_well or phase.output.folds or phase.output.best is None:
         return {}
     return phase.output.best.parameters
 
