@@ -4,15 +4,19 @@ import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from .executors import Executor, InProcess, ProcessPool
+from .fork import plan_fork
 from .loading import load_workflow
+from .market_log import MarketLog
 from .progress import Progress, Silence
+from .replay import PhaseReplay, replay_run
 from .result import WorkflowResult
-from .sequencer import Sequencer, cancel_run
+from .sequencer import RESUME, Sequencer, cancel_run
 from .workflow_check import check_workflow
-from .workspace import Workspace
+from .workspace import MEMORY, Workspace
 
 
 class Coordinator:
@@ -29,6 +33,8 @@ class Coordinator:
         Number of worker processes; with 1, everything happens in the current process. The log is the same.
     progress
         Follows the runs.
+    create
+        Whether to make a store in a file that does not exist.
 
     Examples
     --------
@@ -41,9 +47,16 @@ class Coordinator:
     """
 
     def __init__(
-        self, store: str | Path | None = None, *, workers: int = 1, progress: Progress | None = None
+        self,
+        store: str | Path | None = None,
+        *,
+        workers: int = 1,
+        progress: Progress | None = None,
+        create: bool = True,
     ) -> None:
-        self.workspace = Workspace(store)
+        self.workspace = Workspace(store, create=create)
+        option = f" --store {self.workspace.name}" if store else ""
+        self._resume = "" if self.workspace.name == MEMORY else RESUME + option
         self._executor: Executor = InProcess() if workers == 1 else ProcessPool(workers)
         self._progress = progress or Silence()
 
@@ -67,7 +80,7 @@ class Coordinator:
         workflow = load_workflow(source, changes)
         warnings = check_workflow(workflow).warnings
         run = new_run_id()
-        Sequencer(self.workspace.store, self._executor, self._progress).run(workflow, run)
+        self._sequencer().run(workflow, run)
         return WorkflowResult(self.workspace, run, warnings)
 
     def resume_workflow(self, run: str, *, accept_code: bool = False) -> WorkflowResult:
@@ -94,8 +107,7 @@ class Coordinator:
         AdmfError
             One of its phases failed.
         """
-        sequencer = Sequencer(self.workspace.store, self._executor, self._progress)
-        sequencer.resume(run, accept_code=accept_code)
+        self._sequencer().resume(run, accept_code=accept_code)
         return WorkflowResult(self.workspace, run)
 
     def cancel_workflow(self, run: str) -> bool:
@@ -107,6 +119,59 @@ class Coordinator:
             There is no such run.
         """
         return cancel_run(self.workspace.store, run)
+
+    def replay_workflow(
+        self, run: str, *, phase: str = "", accept_code: bool = False
+    ) -> tuple[PhaseReplay, ...]:
+        """Execute a run again from the log alone, and compare it event by event; the log stays as it is.
+
+        Parameters
+        ----------
+        run
+            The run's id.
+        phase
+            The only phase to execute; every one that has begun where it is empty.
+        accept_code
+            Whether to execute phases that recorded other code.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run, or it has begun no such phase.
+        ChangedError
+            The code has changed, and that is not accepted.
+        """
+        return replay_run(
+            self.workspace.store, run, self._executor, self._progress, phase=phase, accept_code=accept_code
+        )
+
+    def fork_workflow(self, run: str, phase: str, changes: Iterable[str] = ()) -> WorkflowResult:
+        """Run a workflow anew from one of its phases on; the phases before it are taken over from a run.
+
+        Parameters
+        ----------
+        run
+            Id of the run whose phases are reused, by reference to their streams.
+        phase
+            The first phase that is executed.
+        changes
+            Settings that replace those of the run, as ``path=value``.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run or phase, or a phase before it has not been completed.
+        ConfigurationError
+            A change does not fit, or replaces what a reused phase has read.
+        AdmfError
+            As `execute_workflow`.
+        """
+        store = self.workspace.store
+        plan, market = plan_fork(store, run, phase, changes), MarketLog(store)
+        warnings = check_workflow(plan.workflow, partial(plan.bars, market), plan.reused).warnings
+        fork = new_run_id()
+        self._sequencer().fork(plan, fork)
+        return WorkflowResult(self.workspace, fork, warnings)
 
     def result(self, run: str) -> WorkflowResult:
         """Return what came of an earlier run; an unknown one raises `NotFoundError`."""
@@ -120,6 +185,9 @@ class Coordinator:
     def stop_workers(self) -> None:
         """Stop the worker processes; what was run can still be asked."""
         self._executor.close()
+
+    def _sequencer(self) -> Sequencer:
+        return Sequencer(self.workspace.store, self._executor, self._progress, self._resume)
 
     def __enter__(self) -> "Coordinator":
         return self

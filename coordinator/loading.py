@@ -80,7 +80,24 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
         The source is not a mapping with a ``workflow``, or a change does not fit.
     """
     raw, name, folder = read_source(source)
-    raw = _expanded(raw)
+    return _workflow(_expanded(raw), changes, name, folder)
+
+
+def changed_workflow(workflow: Workflow, changes: Iterable[str]) -> Workflow:
+    """Return a workflow with some of its settings replaced, as `load_workflow` replaces them.
+
+    Raises
+    ------
+    ConfigurationError
+        A change does not fit.
+    """
+    written = {"name": workflow.name, "seed": workflow.seed, **workflow.shared, "workflow": workflow.phases}
+    raw: Raw = msgspec.to_builtins(written)
+    return _workflow({**raw, "workflow": list(raw["workflow"])}, changes, workflow.name, workflow.folder)
+
+
+def _workflow(raw: Raw, changes: Iterable[str], name: str, folder: Path) -> Workflow:
+    """Apply changes to a workflow whose phases are a list, and check what stands beside them."""
     written = [dict(phase) for phase in raw["workflow"] if isinstance(phase, dict)]
     for change in changes:
         apply_change(raw, change)

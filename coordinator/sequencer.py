@@ -1,11 +1,21 @@
 """Running the phases of a workflow in order, and what passes from one to the next."""
 
 import platform
+from collections.abc import Collection
 from importlib.metadata import version
 from os import getpid
 
-from ..domain.errors import CanceledError, ConflictError
+from ..domain.errors import (
+    CanceledError,
+    ChangedError,
+    ConfigurationError,
+    ConflictError,
+    DataError,
+    StoreError,
+    StrategyError,
+)
 from ..domain.events import (
+    Event,
     Feed,
     PhaseCompleted,
     PhaseFailed,
@@ -21,6 +31,7 @@ from ..eventstore.store import EventStore
 from .configuration import PhaseSection
 from .data_files import DataFiles
 from .executors import Executor
+from .fork import Fork, record_fork
 from .loading import Workflow, ordered_phases, resolved_phase, resolved_workflow
 from .market_log import MarketLog
 from .phase_execution import PhaseExecution
@@ -29,6 +40,8 @@ from .run_history import run_history
 from .sources import Raw
 from .stream_writer import Journal, Tracer
 from .trace_query import TraceQuery, phase_stream
+
+RESUME = "admf resume {run}"
 
 
 class Sequencer:
@@ -44,10 +57,15 @@ class Sequencer:
         Where shards are simulated.
     progress
         Follows the run.
+    resume
+        The command that carries a run on, for messages; empty where there is none.
     """
 
-    def __init__(self, store: EventStore, executor: Executor, progress: Progress) -> None:
+    def __init__(
+        self, store: EventStore, executor: Executor, progress: Progress, resume: str = RESUME
+    ) -> None:
         self._store = store
+        self._resume = resume
         self._executor = executor
         self._progress = progress
         self._trace = TraceQuery(store)
@@ -68,7 +86,23 @@ class Sequencer:
         feeds = {section.name: market.keep(files.bars(section)[0]) for section in phases}
         journal = Journal(self._store, Head(workflow_id))
         journal.append([_workflow_started(workflow, feeds)])
-        self._go_on(workflow, journal, self._execution(workflow, market), feeds, {})
+        self._go_on(workflow, journal, self._execution(workflow, market), feeds)
+
+    def fork(self, plan: Fork, workflow_id: str) -> None:
+        """Run a fork from its first phase that is not reused, as the run called `workflow_id`.
+
+        Raises
+        ------
+        AdmfError
+            As `run`.
+        """
+        market = MarketLog(self._store)
+        feeds = plan.kept_feeds(market)
+        journal = Journal(self._store, Head(workflow_id))
+        started = _workflow_started(plan.workflow, feeds, forked_from=plan.address)
+        journal.append([started, *plan.reused.values()])
+        record_fork(self._store, plan.address, workflow_id)
+        self._go_on(plan.workflow, journal, self._execution(plan.workflow, market), feeds, plan.reused)
 
     def resume(self, workflow_id: str, *, accept_code: bool = False) -> None:
         """Carry a run on where it was stopped; a run that is completed stays as it is.
@@ -99,8 +133,10 @@ class Sequencer:
             accepted_code=accept_code,
         )
         journal.append([resumed])
+        if history.started.forked_from:
+            record_fork(self._store, history.started.forked_from, workflow_id)
         execution = self._execution(workflow, MarketLog(self._store), accept_code=accept_code)
-        self._go_on(workflow, journal, execution, history.started.feeds, history.completed)
+        self._go_on(workflow, journal, execution, history.started.feeds, history.done)
 
     def _execution(
         self, workflow: Workflow, market: MarketLog, *, accept_code: bool = False
@@ -113,15 +149,15 @@ class Sequencer:
         journal: Journal,
         execution: PhaseExecution,
         feeds: dict[str, Feed],
-        completed: dict[str, PhaseCompleted],
+        done: Collection[str] = (),
     ) -> None:
-        """Execute the phases that are not completed, and write the journal of the run to its end."""
+        """Execute the phases that are not done, and write the journal of the run to its end."""
         phases = ordered_phases(workflow)
         workflow_id, name = journal.head.stream, ""
         try:
             for number, (raw, where) in enumerate(phases, start=1):
                 name = str(raw["name"])
-                if name in completed:
+                if name in done:
                     continue
                 self._progress.phase_started(name, number, len(phases))
                 section = self._section(workflow, workflow_id, raw, where)
@@ -130,23 +166,42 @@ class Sequencer:
                 execution.run(section, feeds[name], tracer, journal)
                 journal.append([_phase_completed(name, tracer.head)], cause=f"{stream}#{tracer.head.rows}")
                 self._progress.phase_completed(name)
-        except (CanceledError, ConflictError):
+        except CanceledError as error:
             # The journal belongs to somebody else now.
+            self._advise(error, workflow_id)
+            raise
+        except ConflictError:
             raise
         except Exception as error:
-            failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
-            journal.append([failed, WorkflowFailed(phase=name, message=str(error))])
             error.add_note(
                 f"The phase {name} of the run {workflow_id} failed; all that was logged stays valid."
             )
+            self._advise(error, workflow_id)
+            failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
+            _log_end(journal, error, failed, WorkflowFailed(phase=name, message=str(error)))
             raise
         except KeyboardInterrupt as interrupt:
-            journal.append([WorkflowCanceled(reason=f"interrupted during the phase {name}")])
             interrupt.add_note(
                 f"The run {workflow_id} was canceled in the phase {name}; all that was logged is kept."
             )
+            self._advise(interrupt, workflow_id)
+            canceled = WorkflowCanceled(reason=f"interrupted during the phase {name}")
+            _log_end(journal, interrupt, canceled)
             raise
         journal.append([WorkflowCompleted()])
+
+    def _advise(self, error: BaseException, workflow_id: str) -> None:
+        """Add to an error how the run that it ended is carried on, where that can help."""
+        command = self._resume.format(run=workflow_id)
+        match error:
+            case _ if not command:
+                pass
+            case StrategyError():
+                error.add_note(f"When the strategy is corrected, `{command} --accept-code` carries it on.")
+            case ConfigurationError() | DataError() | ChangedError():
+                pass
+            case _:
+                error.add_note(f"`{command}` carries it on.")
 
     def _section(self, workflow: Workflow, workflow_id: str, raw: Raw, where: str) -> PhaseSection:
         """Resolve a phase with what the phase that it inherits from has handed on, read from its stream."""
@@ -199,7 +254,15 @@ def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> Pha
     return section.model_copy(update={"strategies": tuple(strategies), "risk": risk})
 
 
-def _workflow_started(workflow: Workflow, feeds: dict[str, Feed]) -> WorkflowStarted:
+def _log_end(journal: Journal, cause: BaseException, *events: Event) -> None:
+    """Append how a run ended; if that fails too, it is what `cause` has led to, and must not hide it."""
+    try:
+        journal.append(events)
+    except (CanceledError, StoreError) as error:
+        cause.add_note(f"This could not be logged: {error}")
+
+
+def _workflow_started(workflow: Workflow, feeds: dict[str, Feed], forked_from: str = "") -> WorkflowStarted:
     return WorkflowStarted(
         name=workflow.name,
         configuration=workflow.to_json(),
@@ -207,6 +270,7 @@ def _workflow_started(workflow: Workflow, feeds: dict[str, Feed]) -> WorkflowSta
         phases=tuple(feeds),
         feeds=feeds,
         seed=workflow.seed,
+        forked_from=forked_from,
         package_version=version("admf"),
         python_version=platform.python_version(),
         host=platform.node(),

@@ -1,5 +1,7 @@
 """What can be said about a workflow before anything is run: whether it is right, and what it would do."""
 
+from collections.abc import Callable, Collection
+
 import msgspec
 
 from ..domain.bars import Bars, Window, gaps, iso_time
@@ -10,6 +12,8 @@ from .data_files import DataFiles
 from .loading import Workflow, resolved_workflow
 from .phases import PHASES
 from .topology_builder import build_topology
+
+PhaseBars = Callable[[PhaseSection], tuple[Bars, Window]]
 
 
 class PhaseCheck(msgspec.Struct, frozen=True):
@@ -43,20 +47,33 @@ class WorkflowCheck(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-def check_workflow(workflow: Workflow) -> WorkflowCheck:
+def check_workflow(
+    workflow: Workflow, bars_of: PhaseBars | None = None, reused: Collection[str] = ()
+) -> WorkflowCheck:
     """Find what is wrong with a workflow before anything is run.
+
+    Parameters
+    ----------
+    workflow
+        The workflow.
+    bars_of
+        Returns the bars of a phase and the window that it trades; by default those of its data file.
+    reused
+        Names of phases that will not be executed, and are left out.
 
     Raises
     ------
     AdmfError
         A section, reference, component or data file is wrong; the message says which and why.
     """
-    files = DataFiles(workflow.folder)
+    bars_of = bars_of or DataFiles(workflow.folder).bars
     phases: list[PhaseCheck] = []
     warnings: dict[str, None] = {}
     for section in resolved_workflow(workflow).phases:
+        if section.name in reused:
+            continue
         topology = build_topology(section, (workflow.folder,), section.name)
-        bars, window = files.bars(section)
+        bars, window = bars_of(section)
         planned = PHASES.get(section.type).plan(section, topology, window)
         # One bar is enough to find parameters that a feature refuses.
         feature_table(needed_features(topology, planned), bars.head(1))

@@ -1,0 +1,141 @@
+"""A run that takes over the first phases of another by reference to their streams, and executes the rest."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ..domain.bars import Bars, Window
+from ..domain.errors import ConfigurationError, ConflictError, NotFoundError
+from ..domain.events import Feed, PhaseReused, WorkflowForked
+from ..eventstore.store import EventStore
+from .configuration import DataSection, PhaseSection
+from .data_files import DataFiles
+from .differences import settings
+from .loading import Workflow, changed_workflow, resolved_workflow
+from .market_log import MarketLog
+from .run_history import RunHistory, run_history
+from .stream_writer import StreamWriter
+from .trace_query import phase_stream
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """What a fork is to do.
+
+    Attributes
+    ----------
+    address
+        Where it parts from the run that it is forked from: the address at which the first phase that the two
+        don't share begins.
+    workflow
+        The workflow of that run, with the changes.
+    sections
+        Its phases in the order of execution, resolved before the first has run.
+    reused
+        The phases that are taken over, by name.
+    feeds
+        The bars of the phases whose data are those that the run has read, by name; the others read files.
+    """
+
+    address: str
+    workflow: Workflow
+    sections: tuple[PhaseSection, ...]
+    reused: dict[str, PhaseReused]
+    feeds: dict[str, Feed]
+
+    def bars(self, market: MarketLog, section: PhaseSection) -> tuple[Bars, Window]:
+        """Return the bars of a phase, from the log if it has them, and the window that the phase trades."""
+        if section.name in self.feeds:
+            return market.window(section, self.feeds[section.name])
+        return DataFiles(self.workflow.folder).bars(section)
+
+    def kept_feeds(self, market: MarketLog) -> dict[str, Feed]:
+        """Return the feed of every phase, and append bars that the log does not hold yet."""
+        return {
+            section.name: self.feeds.get(section.name) or market.keep(self.bars(market, section)[0])
+            for section in self.sections
+        }
+
+
+def plan_fork(store: EventStore, run: str, phase: str, changes: Iterable[str] = ()) -> Fork:
+    """Plan a fork: nothing is written yet.
+
+    Parameters
+    ----------
+    store, run
+        The run to fork, which may still be under way.
+    phase
+        The first phase that the fork executes; those before it, in the order of execution, are reused.
+    changes
+        Settings to replace, as ``path=value``; see `load_workflow`.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such run or phase, or a phase before it has not been completed.
+    ConfigurationError
+        A change does not fit, or replaces what a reused phase has read.
+    """
+    history = run_history(store, run)
+    order = history.started.phases
+    if phase not in order:
+        raise NotFoundError(f"the run {run} has no phase {phase!r}; its phases are {', '.join(order)}.")
+    reused = {name: _reused(history, run, name) for name in order[: order.index(phase)]}
+    written = Workflow.from_json(history.started.configuration, history.started.folder)
+    workflow = changed_workflow(written, changes)
+    before, after = resolved_workflow(written).phases, resolved_workflow(workflow).phases
+    for was, is_ in zip(before, after[: len(reused)], strict=False):
+        _require_unchanged(run, was, is_)
+    read = {section.name: section for section in before}
+    feeds = {
+        section.name: history.started.feeds[section.name]
+        for section in after
+        if section.name in read and _source(section.data) == _source(read[section.name].data)
+    }
+    return Fork(f"{phase_stream(run, phase)}#1", workflow, after, reused, feeds)
+
+
+def record_fork(store: EventStore, address: str, fork: str) -> None:
+    """Append to the run that was forked, unless it says so already, which run parted from it at an address.
+
+    The run may still be under way: whoever carries it on takes note, and goes on.
+    """
+    stream, _, _ = address.rpartition("#")
+    source, _, phase = stream.partition("/")
+    event = WorkflowForked(run=fork, phase=phase)
+    while all(recorded.event != event for recorded in store.read(source, topics=(WorkflowForked.__name__,))):
+        try:
+            StreamWriter(store, store.head(source)).append([event], cause=f"{fork}#1")
+        except ConflictError:
+            # The run went on in between.
+            continue
+
+
+def _reused(history: RunHistory, run: str, phase: str) -> PhaseReused:
+    """Refer to a phase by the stream of the run that executed it, also where that is a fork of another."""
+    if phase in history.reused:
+        return history.reused[phase]
+    if phase not in history.completed:
+        raise NotFoundError(
+            f"a fork reuses the phases before the one that it starts from, and the run {run} has not "
+            f"completed {phase!r}. Resume the run first, or fork from {phase!r}."
+        )
+    done = history.completed[phase]
+    return PhaseReused(
+        phase=phase, stream=done.stream, events=done.events, rows=done.rows, head_hash=done.head_hash
+    )
+
+
+def _require_unchanged(run: str, was: PhaseSection, is_: PhaseSection) -> None:
+    """Refuse a change that reaches a phase which was executed without it."""
+    old, new = (dict(settings(section.model_dump(mode="json", exclude_none=True))) for section in (was, is_))
+    for key in {**old, **new}:
+        if old.get(key) != new.get(key):
+            raise ConfigurationError(
+                f"a fork can't change what the phases that it reuses have read, but {was.name}.{key} was "
+                f"{old.get(key, 'not set')} in the run {run}, and would be {new.get(key, 'not set')}. "
+                f"Make the change for later phases only, or fork from {was.name!r}."
+            )
+
+
+def _source(data: DataSection | None) -> tuple[str, str, str] | None:
+    return (data.file, data.symbol, data.timeframe) if data else None
