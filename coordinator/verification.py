@@ -18,6 +18,7 @@ from ..domain.events import (
     OrdersPlaced,
     PhaseCompleted,
     PhaseOutputEvent,
+    PhaseReused,
     PhaseStarted,
     SignalsEmitted,
     TrialsCompleted,
@@ -51,7 +52,7 @@ class _StreamAudit:
         self.head = Head(stream)
         self.heads: dict[int, Head] = {}
         self.started: PhaseStarted | None = None
-        self.completed: list[tuple[str, PhaseCompleted]] = []
+        self.completed: list[tuple[str, PhaseCompleted | PhaseReused]] = []
         self.has_output = False
         self._orders: Int64 = np.empty(0, np.int64)
 
@@ -75,7 +76,7 @@ class _StreamAudit:
         match event:
             case PhaseStarted():
                 self.started = event
-            case PhaseCompleted():
+            case PhaseCompleted() | PhaseReused():
                 self.completed.append((recorded.address, event))
             case PhaseOutputEvent():
                 self.has_output = True
