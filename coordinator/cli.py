@@ -4,7 +4,7 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-from .commands import log, runs, workflows  # noqa: F401 - importing them registers their commands
+from .commands import explanations, log, runs, workflows  # noqa: F401 - importing them registers their commands
 from .commands.application import app
 
 

@@ -1,18 +1,22 @@
-"""Walking an event back to the bar that caused it: metric, trade, fill, order, signal, features, bar.
+"""Walking an event back to the bar that caused it: fill, order, signal, features, bar.
 
 Everything is read from the log; features are computed anew from the bars in it.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from ..domain.bars import Bars, iso_time
-from ..domain.errors import ConfigurationError, NotFoundError
+from ..domain.errors import ConfigurationError
 from ..domain.events import (
-    Event,
+    CancelReason,
+    DenialRule,
+    NumericEvent,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
@@ -22,13 +26,16 @@ from ..domain.events import (
     SignalsEmitted,
     TrialsCompleted,
 )
-from ..domain.features import compute_feature
+from ..domain.features import FEATURES, SERIES, Feature, compute_feature
 from ..domain.topology import StrategySlot, Topology
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
 from .configuration import PhaseSection
 from .market_log import stored_bars
+from .run_history import run_history
 from .topology_builder import build_topology
+
+Numeric = TypeVar("Numeric", bound=NumericEvent)
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -52,7 +59,7 @@ class Explanation(msgspec.Struct, frozen=True):
     causes: tuple["Explanation", ...] = ()
 
 
-def explain(store: EventStore, address: str, folder: Path) -> Explanation:
+def explain(store: EventStore, address: str) -> Explanation:
     """Walk a logical event of a phase back to the bars that caused it.
 
     Parameters
@@ -61,46 +68,47 @@ def explain(store: EventStore, address: str, folder: Path) -> Explanation:
         The event store.
     address
         ``stream#n`` of a fill, an order, its denial or cancellation, or a signal.
-    folder
-        Where files of user strategies are looked for.
 
     Raises
     ------
     NotFoundError
         There is no such event.
     ConfigurationError
-        The event is of a type that has no such chain.
+        The event is of a type that has no such chain, or the code of its strategy is gone.
     """
     stream, _, number = address.rpartition("#")
-    if not number.isdigit():
+    if not number.isdecimal():
         raise ConfigurationError(f"an address is stream#n, as in workflow_.../training#42; was {address!r}.")
-    recorded = _event_holding(store, stream, int(number))
-    return _Chain(store, stream, folder).of(recorded, int(number) - recorded.first)
+    recorded = store.event_at(stream, int(number))
+    return CausalChain(store, stream).of(recorded, int(number) - recorded.first)
 
 
-def _event_holding(store: EventStore, stream: str, number: int) -> Recorded:
-    for recorded in store.read(stream):
-        if recorded.first <= number < recorded.first + recorded.rows:
-            return recorded
-    rows = store.head(stream).rows
-    raise NotFoundError(
-        f"there is no event {stream}#{number}; " + (f"the stream has {rows}." if rows else "no such stream.")
-    )
+class CausalChain:
+    """Explains the events of one phase.
 
+    Parameters
+    ----------
+    store, stream
+        The stream of the phase.
 
-class _Chain:
-    """Builds explanations of the events of one phase."""
+    Raises
+    ------
+    ConfigurationError
+        It is not the stream of a phase.
+    """
 
-    def __init__(self, store: EventStore, stream: str, folder: Path) -> None:
+    def __init__(self, store: EventStore, stream: str) -> None:
         self._store = store
-        self._stream = stream
+        self.stream = stream
         started = next((r.event for r in store.read(stream, topics=(PhaseStarted.__name__,))), None)
         if not isinstance(started, PhaseStarted):
-            raise ConfigurationError(f"{stream!r} is not the stream of a phase; explain a fill or an order.")
-        self._started = started
+            raise ConfigurationError(
+                f"{stream!r} must be the stream of a phase that has started, and is not. `admf show` lists "
+                "the phases of a run."
+            )
+        self.started = started
         self._section = PhaseSection.model_validate_json(started.configuration)
-        self._topology: Topology = build_topology(self._section, (folder,), started.phase)
-        self._bars: Bars = stored_bars(store, started.feeds[0])
+        self._bars: dict[int, Bars] = {}
 
     def of(self, recorded: Recorded, row: int) -> Explanation:
         """Explain a row of a stored event."""
@@ -108,19 +116,53 @@ class _Chain:
         number = recorded.first + row
         match event:
             case OrdersFilled():
-                return self._outcome("fill", number, event, row, ("bar", "quantity", "price", "fee"))
+                return self.fill(number, event, row)
             case OrdersDenied():
-                return self._outcome("denial", number, event, row, ("bar", "rule", "available"))
+                rule = DenialRule(int(event.rule[row])).name.lower()
+                values: dict[str, Scalar] = {"rule": rule, "available": float(event.available[row])}
+                return self._outcome("denial", number, event, row, values)
             case OrdersCanceled():
-                return self._outcome("cancellation", number, event, row, ("bar", "reason"))
+                reason = CancelReason(int(event.reason[row])).name.lower()
+                return self._outcome("cancellation", number, event, row, {"reason": reason})
             case OrdersPlaced():
                 return self._order(number, event, row)
             case SignalsEmitted():
                 return self._signal(number, event, row)
         raise ConfigurationError(
-            f"{self._stream}#{number} is {recorded.topic}, which no bar caused; explain a fill, an order or "
-            "a signal."
+            f"{self.stream}#{number} is {recorded.topic}: explain a fill, an order, its denial or "
+            "cancellation, or a signal; or a trade by --trade, or a metric by --metric."
         )
+
+    def fill(self, number: int, event: OrdersFilled, row: int) -> Explanation:
+        """Explain a fill by its order and the bar that it happened in."""
+        values = _picked(event, row, ("quantity", "price", "fee"))
+        return self._outcome("fill", number, event, row, values)
+
+    def rows(self, kind: type[Numeric], container: int) -> Iterator[tuple[int, Numeric, int]]:
+        """Yield the rows of a container among the events of one type: number, event, row."""
+        for recorded in self._store.read(self.stream, topics=(kind.__name__,)):
+            low, high = recorded.statistics.get("container", (1, 0))
+            if low <= container <= high and isinstance(event := recorded.event, kind):
+                for row in np.flatnonzero(getattr(event, "container") == container):  # noqa: B009
+                    yield recorded.first + int(row), event, int(row)
+
+    def bars(self, symbol: int) -> Bars:
+        """Return the bars of a symbol."""
+        if symbol not in self._bars:
+            self._bars[symbol] = stored_bars(self._store, self.started.feeds[symbol])
+        return self._bars[symbol]
+
+    def bar(self, symbol: int, bar: int, title: str) -> Explanation:
+        """Show a bar, under the title of what happened at it."""
+        bars = self.bars(symbol)
+        values: dict[str, Scalar] = {"bar": bar, "time": iso_time(bars.time[bar])}
+        values |= {name: float(getattr(bars, name)[bar]) for name in SERIES}
+        return Explanation(f"{self.started.feeds[symbol].stream}#{bar + 1}", title, values)
+
+    @cached_property
+    def _topology(self) -> Topology:
+        folder = run_history(self._store, self.stream.partition("/")[0]).started.folder
+        return build_topology(self._section, (Path(folder),), self.started.phase)
 
     def _outcome(
         self,
@@ -128,74 +170,75 @@ class _Chain:
         number: int,
         event: OrdersFilled | OrdersDenied | OrdersCanceled,
         row: int,
-        fields: tuple[str, ...],
+        values: dict[str, Scalar],
     ) -> Explanation:
         container, order = int(event.container[row]), int(event.order[row])
         causes = [
-            self._order(first + place, placed, place)
-            for first, placed, place in self._rows(OrdersPlaced, container)
-            if isinstance(placed, OrdersPlaced) and placed.order[place] == order
+            self._order(first, placed, place)
+            for first, placed, place in self.rows(OrdersPlaced, container)
+            if placed.order[place] == order
         ]
-        executed = self._bar(int(event.bar[row]), "executed in bar") if title == "fill" else None
-        values = {"container": container, "order": order, **_picked(event, row, fields)}
-        return Explanation(
-            f"{self._stream}#{number}", title, values, (*causes, *([executed] if executed else []))
-        )
+        if not causes:
+            causes = [Explanation("", "order, not recorded", {"log": self._section.log})]
+        if title != "cancellation":
+            causes.append(self.bar(int(event.symbol[row]), int(event.bar[row]), "executed in bar"))
+        said: dict[str, Scalar] = {"container": container, "order": order, "bar": int(event.bar[row])}
+        return Explanation(f"{self.stream}#{number}", title, said | values, tuple(causes))
 
     def _order(self, number: int, event: OrdersPlaced, row: int) -> Explanation:
-        container, bar = int(event.container[row]), int(event.bar[row])
-        causes = [
-            self._signal(first + place, signals, place)
-            for first, signals, place in self._rows(SignalsEmitted, container)
-            if isinstance(signals, SignalsEmitted) and signals.bar[place] == bar
-        ]
-        ended = () if causes else (self._bar(bar, "end of data at bar"),)
-        values = {"container": container, **_picked(event, row, ("order", "bar", "target"))}
-        return Explanation(f"{self._stream}#{number}", "order", values, (*causes, *ended))
+        container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))
+        latest = {
+            int(signals.strategy[place]): (first, signals, place)
+            for first, signals, place in self.rows(SignalsEmitted, container)
+            if signals.bar[place] <= bar and signals.symbol[place] == symbol
+        }
+        if any(signals.bar[place] == bar for _, signals, place in latest.values()):
+            causes = tuple(self._signal(*signal) for signal in latest.values())
+        else:
+            # No signal changed: it closes the position at the end of the window.
+            causes = (self.bar(symbol, bar, "end of data at bar"),)
+        values = _picked(event, row, ("container", "order", "bar", "target"))
+        return Explanation(f"{self.stream}#{number}", "order", values, causes)
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
-        container, bar = int(event.container[row]), int(event.bar[row])
+        container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))
         slot = self._topology.slots[int(event.strategy[row])]
         parameters = self._topology.resolve(slot, self._parameters(container))
         values: dict[str, Scalar] = {
-            "strategy": slot.name,
+            "container": container,
+            "bar": bar,
+            "time": iso_time(self.bars(symbol).time[bar]),
             "target": float(event.target[row]),
-            "time": iso_time(self._bars.time[bar]),
             **parameters,
         }
-        causes = (*self._features(slot, parameters, bar), self._bar(bar, "decided at bar"))
-        return Explanation(f"{self._stream}#{number}", f"signal of {slot.strategy.name}", values, causes)
+        causes = (
+            *self._features(slot, parameters, symbol, bar),
+            self.bar(symbol, bar, "decided at bar"),
+        )
+        return Explanation(f"{self.stream}#{number}", f"signal of {slot.name}", values, causes)
 
-    def _features(self, slot: StrategySlot, parameters: dict[str, Scalar], bar: int) -> list[Explanation]:
-        explained = []
+    def _features(
+        self, slot: StrategySlot, parameters: dict[str, Scalar], symbol: int, bar: int
+    ) -> Iterator[Explanation]:
+        """Show each feature of a strategy, and what it is computed from, at a bar and at the one before."""
+        bars = self.bars(symbol).head(bar + 1)
         for argument, spec in slot.strategy.needs(parameters).items():
-            values = compute_feature(spec, self._bars.head(bar + 1))
-            before = float(values[bar - 1]) if bar else float("nan")
-            shown: dict[str, Scalar] = {"value": float(values[bar]), "bar before": before}
-            explained.append(Explanation("", f"feature {argument} = {spec}", shown))
-        return explained
-
-    def _bar(self, bar: int, title: str) -> Explanation:
-        series = ("open", "high", "low", "close", "volume")
-        values: dict[str, Scalar] = {"bar": bar, "time": iso_time(self._bars.time[bar])}
-        values |= {name: float(getattr(self._bars, name)[bar]) for name in series}
-        return Explanation(f"{self._started.feeds[0].stream}#{bar + 1}", title, values)
+            series = {"value": compute_feature(spec, bars), **_inputs(spec, bars)}
+            values: dict[str, Scalar] = {}
+            for name, column in series.items():
+                values[name] = float(column[bar])
+                values[f"{name} before"] = float(column[bar - 1]) if bar else float("nan")
+            yield Explanation("", f"feature {argument} = {spec}", values)
 
     def _parameters(self, container: int) -> dict[str, Scalar]:
-        for _, trials, place in self._rows(TrialsCompleted, container):
-            if isinstance(trials, TrialsCompleted):
-                return {name: column[place].item() for name, column in trials.parameters.items()}
+        for _, trials, row in self.rows(TrialsCompleted, container):
+            return {name: column[row].item() for name, column in trials.parameters.items()}
         return {}
 
-    def _rows(self, kind: type[Event], container: int) -> Iterator[tuple[int, Event, int]]:
-        """Yield the rows of a container among the events of one type: first number, event, row."""
-        for recorded in self._store.read(self._stream, topics=(kind.__name__,)):
-            low, high = recorded.statistics["container"]
-            if low <= container <= high:
-                event = recorded.event
-                for place in np.flatnonzero(getattr(event, "container") == container):  # noqa: B009
-                    yield recorded.first, event, int(place)
+
+def _inputs(spec: Feature, bars: Bars) -> dict[str, np.ndarray]:
+    return {name: getattr(bars, name) for name in FEATURES.get(spec.name).inputs}
 
 
-def _picked(event: Event, row: int, fields: tuple[str, ...]) -> dict[str, Scalar]:
+def _picked(event: NumericEvent, row: int, fields: tuple[str, ...]) -> dict[str, Scalar]:
     return {name: getattr(event, name)[row].item() for name in fields}

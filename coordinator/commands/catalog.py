@@ -80,6 +80,11 @@ def components_named(name: str) -> tuple[Component, ...]:
     return found
 
 
+def metric_formulas(name: str) -> Mapping[str, str]:
+    """Return the formula of a metric in each profile; nothing for an unknown one."""
+    return next((metric.formulas for metric in _metrics() if metric.name == name), {})
+
+
 def shipped_templates() -> tuple[Template, ...]:
     """Return the templates in alphabetical order."""
     return tuple(

@@ -8,8 +8,10 @@ from itertools import groupby
 import msgspec
 from rich.console import RenderableType
 from rich.text import Text
+from rich.tree import Tree
 
 from ...projections.answer import Answer
+from ..explanation import Explanation
 from ..logical_events import FieldValue, LogicalEvent, Selection
 from ..result import shown
 from ..run_list import RunEntry
@@ -94,6 +96,14 @@ def answer_screen(answer: Answer) -> list[RenderableType]:
     return [*fitted(answer.columns, rows, left=set(answer.columns) - numbers), count]
 
 
+def explanation_screen(explanation: Explanation) -> Tree:
+    """Return a causal chain as a tree, from the effect to its causes."""
+    tree = Tree(_explained(explanation), guide_style="dim")
+    for cause in explanation.causes:
+        tree.children.append(explanation_screen(cause))
+    return tree
+
+
 def check_object(check: WorkflowCheck) -> dict[str, object]:
     """Return what a workflow would do, for scripts."""
     phases = [
@@ -159,6 +169,13 @@ def component_screen(component: Component) -> list[RenderableType]:
 def templates_screen(templates: Sequence[Template]) -> RenderableType:
     """Return the list of templates."""
     return grid([(Text(template.name, style="cyan"), Text(template.description)) for template in templates])
+
+
+def _explained(explanation: Explanation) -> Text:
+    said = ((f"  {name} ", _field(value)) for name, value in explanation.values.items() if value != "")
+    facts = [part for name, value in said for part in ((name, "dim"), value)]
+    address = (f"  {explanation.address}", "cyan") if explanation.address else ""
+    return Text.assemble((explanation.title, "bold"), *facts, address)
 
 
 def _number(event: LogicalEvent) -> str:
