@@ -4,7 +4,14 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-from .commands import explanations, log, runs, workflows  # noqa: F401 - importing them registers their commands
+from .commands import (  # noqa: F401 - importing them registers their commands
+    explanations,
+    lifecycle,
+    log,
+    monitoring,
+    runs,
+    workflows,
+)
 from .commands.application import app
 
 

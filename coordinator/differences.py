@@ -8,6 +8,9 @@ import numpy as np
 from ..domain.events import Bool, Column, Event
 from ..eventstore.record import Recorded
 
+NOTHING = "nothing"
+"""What stands for a value that one of the two does not have."""
+
 
 class Difference(msgspec.Struct, frozen=True):
     """The first thing in which a stream differs from another that should be the same.
@@ -70,7 +73,7 @@ def _differences(before: Event, now: Event) -> Iterator[tuple[int, str, str, str
             row = int(np.argmax(unequal))
             yield row, name, repr(was[row].item()), repr(is_[row].item())
         elif was.size != is_.size:
-            yield size, name, f"{was.size} rows", f"{is_.size} rows"
+            yield size, "rows", str(was.size), str(is_.size)
 
 
 def _unequal(was: Column, is_: Column) -> Bool:
@@ -98,4 +101,4 @@ def _fields(event: Event) -> dict[str, object]:
 
 
 def _text(value: object) -> str:
-    return "nothing" if value is None else str(value)
+    return NOTHING if value is None else str(value)

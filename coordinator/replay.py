@@ -12,7 +12,7 @@ from ..eventstore.codec import EncodedEvent
 from ..eventstore.record import Head, Recorded, record
 from ..eventstore.store import EventStore
 from .configuration import PhaseSection
-from .differences import Difference, first_difference
+from .differences import NOTHING, Difference, first_difference
 from .executors import Executor
 from .market_log import MarketLog
 from .phase_execution import PhaseExecution
@@ -45,6 +45,19 @@ class PhaseReplay(msgspec.Struct, frozen=True):
     rows: int
     head_hash: str
     difference: Difference | None = None
+
+
+class RunReplay(msgspec.Struct, frozen=True):
+    """What came of replaying a run, or the error that kept it from being replayed."""
+
+    run: str
+    phases: tuple[PhaseReplay, ...]
+    error: str = ""
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing was different."""
+        return not self.error and all(phase.difference is None for phase in self.phases)
 
 
 class _FinishedError(Exception):
@@ -87,7 +100,7 @@ class Comparison:
         """Return what came of it, once the phase has ended."""
         if self._next is not None and self.difference is None:
             topic = self._next.topic
-            self.difference = Difference(self._next.address, topic, "type", topic, "nothing")
+            self.difference = Difference(self._next.address, topic, "type", topic, NOTHING)
         head = self.head
         outcome = "different" if self.difference else "identical"
         hash_ = head.content_hash.hex()

@@ -98,6 +98,9 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting; may be repeated."),
 ]
 
+Workers = Annotated[int, typer.Option(min=1, help="Worker processes; the log is the same.")]
+AcceptCode = Annotated[bool, typer.Option("--accept-code", help="Go on with code that has changed.")]
+
 
 @contextmanager
 def errors_reported(*, as_json: bool, debug: bool) -> Iterator[None]:

@@ -16,6 +16,8 @@ UNBOUNDED = 100_000
 STATUS = {
     "completed": "green",
     "reused": "green",
+    "identical": "green",
+    "different": "red",
     "failed": "red",
     "stale": "red",
     "canceled": "yellow",

@@ -11,6 +11,7 @@ from ..configuration import PhaseSection
 from ..process_state import STALE
 from ..result import HEADLINE, PhaseResult, WorkflowResult, shown
 from ..run_list import RunEntry
+from ..status import RunStatus
 from ..trace_query import TraceQuery
 from ..workspace import Workspace
 from .console import GAP, STATUS, fitted, note, status_text, table, width
@@ -139,7 +140,7 @@ def hints(result: WorkflowResult, store: str) -> Text:
     )
 
 
-def stale_hint(entries: Sequence[RunEntry]) -> list[Text]:
+def stale_hint(entries: Sequence[RunEntry | RunStatus]) -> list[Text]:
     """Return how runs are carried on whose processes are gone, if there are any."""
     commands = [f"`admf resume {short(entry.run)}`" for entry in entries if entry.status == STALE]
     return [note(f"stale: the process is gone; {' or '.join(commands)} carries it on.")] if commands else []

@@ -4,38 +4,27 @@ from typing import Annotated
 
 import typer
 
-from .application import Changes, Json, Source, command
+from .application import Changes, Json, Source, Workers, command
 
 
 @command("run", "run train_test", "run study.yaml --workers 4 --set training.data.start=2001-01-01")
 def run(
     context: typer.Context,
     source: Source,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; the log is the same.")] = 1,
+    workers: Workers = 1,
     changes: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Run a workflow, and show what it came to."""
     from ..coordinator import Coordinator
-    from ..run_list import list_runs
-    from .console import note, show, show_json
     from .live_progress import LiveProgress
-    from .run_report import hints, run_object, run_screen
+    from .outcome import show_outcome
 
     progress = LiveProgress()
     with Coordinator(context.obj.store, workers=workers, progress=progress) as coordinator:
         with progress:
             result = coordinator.execute_workflow(source, changes or ())
-        workspace = coordinator.workspace
-        entry = list_runs(workspace, result.run)[0]
-        if as_json:
-            show_json(run_object(workspace, result, entry))
-            return
-        for warning in result.warnings:
-            show(note(f"warning: {warning}"), error=True)
-        show(*run_screen(workspace, result, entry))
-        if workspace.name != "memory://":
-            show(hints(result, workspace.name if context.obj.store else ""))
+        show_outcome(coordinator.workspace, result, context.obj, as_json=as_json)
 
 
 @command("validate", "validate train_test", "validate study.yaml --set capital=50000")

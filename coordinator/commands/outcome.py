@@ -1,0 +1,32 @@
+"""What is shown at the end of commands that carry a run out."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..result import WorkflowResult
+from ..run_list import list_runs
+from ..workspace import MEMORY, Workspace
+from .application import Globals
+from .console import note, show, show_json
+from .run_report import hints, run_object, run_screen
+
+
+def show_outcome(
+    workspace: Workspace,
+    result: WorkflowResult,
+    given: Globals,
+    *,
+    as_json: bool,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Show what a run came to, its warnings, and what may be asked next; JSON has the keys in `more` too."""
+    entry = list_runs(workspace, result.run)[0]
+    if as_json:
+        show_json({**msgspec.structs.asdict(run_object(workspace, result, entry)), **(more or {})})
+        return
+    for warning in result.warnings:
+        show(note(f"warning: {warning}"), error=True)
+    show(*run_screen(workspace, result, entry))
+    if workspace.name != MEMORY:
+        show(hints(result, workspace.name if given.store else ""))
