@@ -37,6 +37,17 @@ END_PHASE = (
     "UPDATE data.phases SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE phase_key = ?"
 )
 
+RowByRow = SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled
+ROW_BY_ROW: dict[type[RowByRow], str] = {
+    SignalsEmitted: "data.signals",
+    OrdersPlaced: "data.orders",
+    OrdersDenied: "data.denials",
+    OrdersCanceled: "data.cancellations",
+}
+"""Tables whose rows are those of an event, column by column."""
+RENAMED = {"order": "order_number"}
+"""Fields that can't be column names: ORDER is a word of SQL."""
+
 
 @singledispatch
 def apply(event: object, recorded: Recorded, recorder: DuckDBRecorder) -> None:
@@ -157,59 +168,13 @@ def _(event: BarsLoaded, recorded: Recorded, recorder: DuckDBRecorder) -> None:
     recorder.insert("data.bars", columns, "SELECT * REPLACE (make_timestamp(time) AS time) FROM columns")
 
 
-@apply.register
-def _(event: SignalsEmitted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    columns = _columns(
-        recorded,
-        recorder,
-        container=event.container,
-        strategy=event.strategy,
-        symbol=event.symbol,
-        bar=event.bar,
-        target=event.target,
-    )
-    recorder.insert("data.signals", columns)
-
-
-@apply.register
-def _(event: OrdersPlaced, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    columns = _columns(
-        recorded,
-        recorder,
-        container=event.container,
-        order_number=event.order,
-        symbol=event.symbol,
-        bar=event.bar,
-        target=event.target,
-    )
-    recorder.insert("data.orders", columns)
-
-
-@apply.register
-def _(event: OrdersDenied, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    columns = _columns(
-        recorded,
-        recorder,
-        container=event.container,
-        order_number=event.order,
-        bar=event.bar,
-        rule=event.rule,
-        available=event.available,
-    )
-    recorder.insert("data.denials", columns)
-
-
-@apply.register
-def _(event: OrdersCanceled, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    columns = _columns(
-        recorded,
-        recorder,
-        container=event.container,
-        order_number=event.order,
-        bar=event.bar,
-        reason=event.reason,
-    )
-    recorder.insert("data.cancellations", columns)
+@apply.register(SignalsEmitted)
+@apply.register(OrdersPlaced)
+@apply.register(OrdersDenied)
+@apply.register(OrdersCanceled)
+def _(event: RowByRow, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+    columns = {RENAMED.get(name, name): getattr(event, name) for name in event.__struct_fields__}
+    recorder.insert(ROW_BY_ROW[type(event)], _columns(recorded, recorder, **columns))
 
 
 @apply.register

@@ -10,7 +10,7 @@ from enum import IntEnum
 from ..domain.events import CancelReason, DenialRule, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 2
+VERSION = 3
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 TABLES = """
@@ -44,11 +44,12 @@ CREATE TABLE data.orders (
     target DOUBLE
 );
 CREATE TABLE data.denials (
-    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, bar INTEGER, rule TINYINT,
-    available DOUBLE
+    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
+    rule TINYINT, available DOUBLE
 );
 CREATE TABLE data.cancellations (
-    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, bar INTEGER, reason TINYINT
+    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
+    reason TINYINT
 );
 CREATE TABLE data.fills (
     phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
