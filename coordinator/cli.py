@@ -5,11 +5,13 @@ from types import FrameType
 from typing import NoReturn
 
 from .commands import (  # noqa: F401 - importing them registers their commands
+    exchange,
     explanations,
     lifecycle,
     log,
     monitoring,
     runs,
+    verification,
     workflows,
 )
 from .commands.application import app

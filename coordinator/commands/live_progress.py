@@ -1,11 +1,13 @@
 """The progress of a run, live in the terminal."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from .console import console_for
@@ -81,3 +83,14 @@ class LiveProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lines.stop()
+
+
+@contextmanager
+def rebuild_progress() -> Iterator[Callable[[int, int], None]]:
+    """Show how far a rebuild has come on standard error, if that is a terminal; yields what it is to tell."""
+    columns = (TextColumn("events"), BarColumn(bar_width=None, style="dim"), MofNCompleteColumn())
+    console = console_for(sys.stderr)
+    line = Progress(*columns, console=console, transient=True, expand=True, disable=not sys.stderr.isatty())
+    with line:
+        task = line.add_task("", total=None)
+        yield lambda position, last: line.update(task, completed=position, total=last)

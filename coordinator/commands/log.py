@@ -70,3 +70,38 @@ def events(  # noqa: PLR0913 - each option is a parameter
         show_json(selection)
     else:
         show(*events_screen(name, selection))
+
+
+@command("rebuild", "rebuild")
+def rebuild(
+    context: typer.Context,
+    projection: Annotated[
+        str,
+        typer.Argument(
+            metavar="[PROJECTION]", help="'all': the tables are one projection.", show_default=False
+        ),
+    ] = "all",
+    as_json: Json = False,
+) -> None:
+    """Build the read models anew from the log.
+
+    The old tables can be asked until the new ones take their place, and stay if this is interrupted. Tables
+    follow from one another (trades from fills, fills from orders), so that they are built together. With
+    --json, {"events": the number of stored events that were applied}.
+    """
+    from ...domain.errors import ConfigurationError
+    from .console import note, show, show_json
+    from .live_progress import rebuild_progress
+
+    if projection != "all":
+        raise ConfigurationError(
+            f"the tables follow from one another and are built together, not {projection!r}: `admf rebuild`."
+        )
+    with context.obj.workspace() as workspace:
+        with rebuild_progress() as progress:
+            count = workspace.read_models.rebuild(progress)
+        name = workspace.name
+    if as_json:
+        show_json({"events": count})
+    else:
+        show(f"built from {count:,} stored events", note(f"in {name}"))
