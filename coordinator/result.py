@@ -8,6 +8,7 @@ import msgspec
 from ..domain.errors import NotFoundError
 from ..domain.events import PhaseOutput, Scalar
 from .extraction import Row, extracted_results
+from .run_history import run_history
 from .trace_query import TraceQuery
 from .workspace import Workspace
 
@@ -134,8 +135,10 @@ class WorkflowResult:
         self.name = str(found[0]["name"])
         self.status = str(found[0]["status"])
         self.warnings = warnings
-        rows = workspace.read_models.query("SELECT * FROM phases WHERE run = ? ORDER BY started_at", (run,))
-        self.phases = {str(row["phase"]): PhaseResult(workspace, run, row) for row in rows.records()}
+        rows = workspace.read_models.query("SELECT * FROM phases WHERE run = ?", (run,)).records()
+        begun = {str(row["phase"]): PhaseResult(workspace, run, row) for row in rows}
+        order = run_history(workspace.store, run).started.phases
+        self.phases = {name: begun[name] for name in order if name in begun}
 
     def __getitem__(self, key: str) -> object:
         views: dict[str, object] = {

@@ -29,6 +29,8 @@ _REMEDIES = {
     "unable to open database file": "Check that its folder may be read and written, or name another store.",
     "database is locked": "Another process is writing to it: wait until it is done, or stop it.",
     "disk is full": "Free some space, then resume the run: all that was appended is kept.",
+    "disk I/O error": "The disk fails, or files may not grow any more. All that was appended is kept: make "
+    "room, then resume the run.",
     "readonly database": "Make the file and its folder writable, or name another store.",
     "not a database": "That file is something else: name another store.",
 }

@@ -13,6 +13,8 @@ from .recorder import DuckDBRecorder
 SETTINGS = {"enable_external_access": False, "lock_configuration": True}
 HEADERS = 12_288
 """Bytes that DuckDB writes into a new file before anything else."""
+UNWRITABLE = ("Cannot open file", "Could not write", "No space left")
+"""What DuckDB says where a folder may not be written, or the disk is full."""
 _opening = threading.RLock()
 _replacing = threading.RLock()
 
@@ -33,7 +35,7 @@ class Database:
     Raises
     ------
     StoreError
-        By every method: another process kept the file open for longer than that.
+        By every method: another process kept the file open for longer than that, or it can't be written.
     CorruptionError
         By every method: the file is not one of DuckDB.
     """
@@ -46,7 +48,7 @@ class Database:
     @contextmanager
     def open(self) -> Iterator[DuckDBRecorder]:
         """Open it, alone, for the block."""
-        with _opening:
+        with _opening, _explained(self._path):
             connection = self._connect(self._path) if self._path else self._cursor()
             try:
                 yield DuckDBRecorder(connection)
@@ -60,7 +62,7 @@ class Database:
         Others use the old one meanwhile. It stays if the block raises, or its process is killed: what the
         process had written by then is removed by the next replacement.
         """
-        with _replacing:
+        with _replacing, _explained(self._path):
             if self._path is None:
                 yield from self._replace_memory()
             else:
@@ -125,6 +127,8 @@ class Database:
             except duckdb.Error as error:
                 if _is_held(error):
                     self._require_time_before(deadline, error)
+                elif _is_unwritable(error):
+                    raise
                 elif path.exists() and path.stat().st_size < HEADERS:
                     # Its maker was killed before it was made.
                     _remove(path)
@@ -158,6 +162,24 @@ def _connect_to(path: Path) -> duckdb.DuckDBPyConnection:
 
 def _connect_to_memory() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config=dict(SETTINGS))
+
+
+@contextmanager
+def _explained(path: Path | None) -> Iterator[None]:
+    """Name the file and the remedy where DuckDB can't write."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if not _is_unwritable(error):
+            raise
+        raise StoreError(
+            f"the read models in {path} must be writable: {error}. Make the file and its folder writable, or "
+            "free some space. Nothing is lost: the next use goes on where this one stopped."
+        ) from error
+
+
+def _is_unwritable(error: duckdb.Error) -> bool:
+    return any(symptom in str(error) for symptom in UNWRITABLE)
 
 
 def _is_held(error: duckdb.Error) -> bool:
