@@ -1,6 +1,6 @@
 """Market data in the log: each distinct set of bars is stored once, in a stream named after its content."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..domain.bars import Bars, Window, bars_from, bars_loaded
 from ..domain.columns import joined, rows
@@ -35,7 +35,7 @@ class MarketLog:
         if known is not None:
             return known
         events = list(_encoded(bars))
-        stream = f"bars-{digest(*(event.digest for event in events)).hex()[:32]}"
+        stream = bars_stream([event.digest for event in events])
         head = self._store.head(stream)
         if head.version == 0:
             try:
@@ -65,6 +65,11 @@ class MarketLog:
         return bars, bars.window(data.start, data.end) if data else bars.window()
 
 
+def bars_stream(digests: Sequence[bytes]) -> str:
+    """Name the stream of bars whose events have these digests."""
+    return f"bars-{digest(*digests).hex()[:32]}"
+
+
 def stored_bars(store: EventStore, feed: Feed) -> Bars:
     """Return the bars of a feed from the log.
 
@@ -74,7 +79,7 @@ def stored_bars(store: EventStore, feed: Feed) -> Bars:
         The log does not hold all of them.
     """
     parts = [event for recorded in store.read(feed.stream) if isinstance(event := recorded.event, BarsLoaded)]
-    if sum(part.time.size for part in parts) != feed.rows:
+    if not parts or sum(part.time.size for part in parts) != feed.rows:
         raise NotFoundError(f"the log must hold {feed.rows} bars in the stream {feed.stream}, and does not.")
     return bars_from(joined(parts), feed.symbol, feed.timeframe)
 

@@ -107,7 +107,7 @@ def decode(topic: str, schema_version: int, payload: bytes) -> Event:
             fields = _upcast(topic, schema_version, msgspec.msgpack.decode(payload))
             return msgspec.convert(fields, _CONTROL[topic])
         return _nest(topic, _upcast(topic, schema_version, columns.decode(payload)))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptionError(
             f"{topic} version {schema_version} can't be read: {error}. Restore the store from a backup."
         ) from error

@@ -147,7 +147,7 @@ def _bounds(values: NDArray[Any]) -> tuple[int | float | None, int | float | Non
 def _read(payload: bytes) -> StoredColumns:
     try:
         stored = _decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptionError(
             f"a payload must hold columns: {error}. Restore the store from a backup."
         ) from error

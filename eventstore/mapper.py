@@ -60,7 +60,7 @@ class RecordedMapper(Mapper[str]):
         """
         try:
             envelope = _decoder.decode(stored_event.state)
-        except (msgspec.MsgspecError, TypeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
             raise CorruptionError(
                 f"event {stored_event.originator_version} of stream {stored_event.originator_id} can't be "
                 f"read: {error}. Restore the store from a backup."

@@ -13,6 +13,7 @@ from ..domain.errors import CorruptionError
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
 from .answer import Answer
+from .comparison import Comparison, compare
 from .database import Database
 from .projection import apply
 from .question import ask, ask_for_frame
@@ -105,6 +106,25 @@ class ReadModels:
             create(recorder)
             return self._catch_up(recorder, progress)
 
+    def compare(
+        self, run: str = "", streams: Sequence[str] = (), progress: Callable[[int], None] | None = None
+    ) -> Comparison:
+        """Catch up, then compare every row with what follows from the log as it is now.
+
+        That takes as much memory as the rows that are compared, and keeps other processes waiting.
+
+        Parameters
+        ----------
+        run, streams
+            The only run whose rows are compared, and the streams that they follow from: those of bars first,
+            then those of phases, then the run's own. Everything is compared where they are empty.
+        progress
+            Is told the number of events that were projected.
+        """
+        with self._open() as recorder:
+            ends = self._settled(recorder, streams)
+            return compare(recorder, _told(self._events_up_to(ends), progress), run)
+
     def close(self) -> None:
         """Free the tables that are kept in memory; a file is closed after each use anyway."""
         self._database.close()
@@ -149,6 +169,30 @@ class ReadModels:
             )
         return events
 
+    def _settled(self, recorder: DuckDBRecorder, streams: Sequence[str]) -> dict[str, int]:
+        """Catch up until nothing is appended meanwhile, and return the ends of the streams, or of the log."""
+        ends: dict[str, int] = {}
+        try:
+            while ends != (ends := self._ends(streams)):
+                self._catch_up(recorder)
+        except duckdb.Error as error:
+            raise CorruptionError(f"the read models can't follow the log: {error}") from error
+        return ends
+
+    def _events_up_to(self, ends: dict[str, int]) -> Iterator[Recorded]:
+        for stream, end in ends.items():
+            # What can't be read is left out: rows that followed from it differ.
+            for stored in self._store.scan(stream):
+                if isinstance(stored, Recorded):
+                    if (stored.version if stream else stored.position or 0) > end:
+                        break
+                    yield stored
+
+    def _ends(self, streams: Sequence[str]) -> dict[str, int]:
+        if streams:
+            return {stream: self._store.head(stream).version for stream in streams}
+        return {"": self._store.last_position()}
+
     @contextmanager
     def _open(self) -> Iterator[DuckDBRecorder]:
         while True:
@@ -159,6 +203,13 @@ class ReadModels:
                     yield recorder
                     return
             self.rebuild()
+
+
+def _told(events: Iterable[Recorded], progress: Callable[[int], None] | None) -> Iterator[Recorded]:
+    for count, recorded in enumerate(events, start=1):
+        yield recorded
+        if progress:
+            progress(count)
 
 
 def _groups(events: Iterable[Recorded]) -> Iterator[list[Recorded]]:

@@ -1,0 +1,103 @@
+"""Measuring containers anew, from the fills and bars in the log.
+
+What depends on when the features of a container were first defined is left out: the log tells nothing about
+features. That concerns two metrics of the profile ``backtesting_py``, and none of the profile ``admf``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...domain.bars import Bars, parse_timeframe
+from ...domain.events import Bool, Float64, Int64, OrdersFilled, PhaseStarted, TrialsCompleted
+from ...domain.measurement import Fills, Prices, Spans, measure_containers
+from ...domain.metrics import METRICS, Profile, metric_profile
+from ..configuration import PhaseSection
+from .shard_audit import Batch, Fault
+
+OF_WARM_UP = {
+    Profile.ADMF: frozenset[str](),
+    Profile.BACKTESTING_PY: frozenset({"buy_and_hold_return", "alpha"}),
+}
+"""The metrics of each profile that depend on features."""
+
+
+class Gauge:
+    """Measures the containers of a phase.
+
+    Parameters
+    ----------
+    started, section
+        How the phase began, and its configuration.
+    bars
+        The bars that it read.
+    """
+
+    def __init__(self, started: PhaseStarted, section: PhaseSection, bars: Bars) -> None:
+        self._profile = metric_profile(section.metrics.profile)
+        timeframe = parse_timeframe(section.data.timeframe if section.data else bars.timeframe)
+        self._per_year = section.metrics.bars_per_year or timeframe.bars_per_year
+        self._capital = started.capital
+        self._prices = Prices(bars.time, bars.open, bars.close)
+        self.names = tuple(name for name in METRICS if name not in OF_WARM_UP[self._profile])
+        """The metrics that are compared."""
+
+    def fault(
+        self, batch: Batch, trials: TrialsCompleted, fills: Sequence[OrdersFilled], sound: Bool
+    ) -> Fault:
+        """Compare the recorded metrics of the `sound` trials with those that follow from their fills."""
+        rows = np.flatnonzero(sound)
+        names = [name for name in self.names if name in trials.metrics]
+        recorded = np.stack([trials.metrics[name] for name in names], axis=1)
+        measured = recorded.copy()
+        measured[rows] = self._measured(trials, fills, rows)[:, [METRICS.index(name) for name in names]]
+        differs = _bits(recorded) != _bits(measured)
+
+        def describe(row: int) -> str:
+            columns = np.flatnonzero(differs[row])
+            name, is_, follows = names[columns[0]], recorded[row, columns[0]], measured[row, columns[0]]
+            return (
+                f"{name} of container {trials.container[row]} must be {follows.item()!r}, as follows from "
+                f"its fills, is {is_.item()!r}; metrics that differ: {columns.size}."
+            )
+
+        return Fault(batch, differs.any(axis=1), "metrics", describe)
+
+    def _measured(self, trials: TrialsCompleted, fills: Sequence[OrdersFilled], rows: Int64) -> Float64:
+        """Measure the containers of some rows; what can't be, since it divides by zero, is NaN."""
+        try:
+            return self._measured_at_once(trials, fills, rows)
+        except ZeroDivisionError:
+            if rows.size == 1:
+                return np.full((1, len(METRICS)), np.nan)
+            return np.concatenate([self._measured(trials, fills, rows[i : i + 1]) for i in range(rows.size)])
+
+    def _measured_at_once(
+        self, trials: TrialsCompleted, fills: Sequence[OrdersFilled], rows: Int64
+    ) -> Float64:
+        container = trials.container[rows]
+        owner = np.concatenate([np.empty(0, np.int32), *(event.container for event in fills)])
+        chosen = np.flatnonzero(np.isin(owner, container))
+        order = chosen[np.argsort(owner[chosen], kind="stable")]
+        metrics = np.empty((rows.size, len(METRICS)))
+        measure_containers(
+            self._prices,
+            Spans(trials.first_bar[rows], trials.stop_bar[rows], np.zeros(rows.size, np.int64)),
+            np.append(np.searchsorted(owner[order], container), order.size),
+            Fills(
+                np.concatenate([np.empty(0, np.int32), *(event.bar for event in fills)])[order],
+                np.concatenate([np.empty(0), *(event.quantity for event in fills)])[order],
+                np.concatenate([np.empty(0), *(event.price for event in fills)])[order],
+                np.concatenate([np.empty(0), *(event.fee for event in fills)])[order],
+            ),
+            self._capital,
+            (int(self._profile), self._per_year),
+            metrics,
+        )
+        return metrics
+
+
+def _bits(values: Float64) -> Int64:
+    """Numbers as their bits, so that nothing but equal bits is equal; all NaN are one."""
+    bits: Int64 = np.where(np.isnan(values), np.nan, values).view(np.int64)
+    return bits

@@ -1,0 +1,124 @@
+"""Auditing the stream of a phase."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from pydantic import ValidationError
+
+from ...domain.columns import joined
+from ...domain.errors import AdmfError
+from ...domain.events import (
+    Event,
+    OrdersFilled,
+    PhaseOutputEvent,
+    PhaseStarted,
+    TrialsCompleted,
+)
+from ...eventstore.record import Recorded
+from ..configuration import PhaseSection
+from ..market_log import MarketLog
+from .metrics_audit import Gauge
+from .output_audit import output_faults
+from .shard_audit import Batch, ContainerEvent, Fault, shard_faults, trial_faults
+from .violation import Violation
+
+
+class PhaseAudit:
+    """Checks what happened in a phase, shard by shard, and what it hands on.
+
+    Parameters
+    ----------
+    stream
+        The phase's stream.
+    market
+        The bars in the log.
+
+    Attributes
+    ----------
+    metrics
+        Number of metrics that were compared.
+    """
+
+    def __init__(self, stream: str, market: MarketLog) -> None:
+        self._stream = stream
+        self._market = market
+        self._is_new = True
+        self._started: PhaseStarted | None = None
+        self._log = ""
+        self._gauge: Gauge | None = None
+        self._shard: list[Batch] = []
+        self._trials: list[TrialsCompleted] = []
+        self.metrics = 0
+
+    def take(self, recorded: Recorded, event: Event) -> Iterator[Violation]:
+        """Check the next event."""
+        if isinstance(event, PhaseStarted):
+            yield from self._start(recorded, event)
+        elif self._started is None:
+            if self._is_new:
+                message = f"a phase must begin with PhaseStarted; found {recorded.topic} before it."
+                yield Violation(recorded.address, "start", message)
+        elif isinstance(event, ContainerEvent):
+            self._shard.append(Batch(recorded, event))
+        elif isinstance(event, TrialsCompleted):
+            yield from self._end_shard(Batch(recorded, event), event, self._started)
+        elif isinstance(event, PhaseOutputEvent):
+            yield from self._output(recorded, event)
+        self._is_new = False
+
+    def end(self) -> Iterator[Violation]:
+        """Check that nothing happened in a container that belongs to no trial."""
+        for recorded, _ in self._shard:
+            message = f"{recorded.topic} must be followed by the trials of its containers."
+            yield Violation(recorded.address, "container", message)
+
+    def _start(self, recorded: Recorded, event: PhaseStarted) -> Iterator[Violation]:
+        if not event.feeds:
+            yield Violation(recorded.address, "feed", "a phase must read bars; it names no feed.")
+            return
+        self._started = event
+        try:
+            section = PhaseSection.model_validate_json(event.configuration)
+        except ValidationError as error:
+            message = f"the configuration can't be read, so its metrics are not measured: {error}"
+            yield Violation(recorded.address, "payload", message)
+            return
+        self._log = section.log
+        if section.log == "metrics":
+            return
+        try:
+            self._gauge = Gauge(event, section, self._market.bars(event.feeds[0]))
+        except AdmfError as error:
+            yield Violation(recorded.address, "metrics", f"its metrics can't be measured: {error}")
+
+    def _end_shard(self, batch: Batch, trials: TrialsCompleted, started: PhaseStarted) -> Iterator[Violation]:
+        if trials.container.size == 0 or (self._trials and _names(trials) != _names(self._trials[0])):
+            message = "there must be trials, with the parameters and metrics of those before them."
+            yield Violation(batch.recorded.address, "payload", message)
+            return
+        first = sum(part.container.size for part in self._trials)
+        faults: list[Fault] = [
+            *trial_faults(batch, trials, first, started.feeds[0].rows),
+            *shard_faults(self._shard, trials, started, logs_orders=self._log == "full"),
+        ]
+        unsound = set().union(*(fault.containers for fault in faults))
+        sound = ~np.isin(trials.container, list(unsound))
+        if self._gauge and sound.any():
+            fills = [event for _, event in self._shard if isinstance(event, OrdersFilled)]
+            faults.append(self._gauge.fault(batch, trials, fills, sound))
+            self.metrics += int(sound.sum()) * len(self._gauge.names)
+        for fault in faults:
+            yield from fault.violations()
+        self._shard.clear()
+        self._trials.append(trials)
+
+    def _output(self, recorded: Recorded, event: PhaseOutputEvent) -> Iterator[Violation]:
+        if not self._trials:
+            yield Violation(recorded.address, "output", "it must follow from trials, and there are none.")
+            return
+        for message in output_faults(event.output, joined(self._trials)):
+            yield Violation(recorded.address, "output", message)
+
+
+def _names(trials: TrialsCompleted) -> tuple[set[str], set[str]]:
+    return set(trials.parameters), set(trials.metrics)
