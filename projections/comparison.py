@@ -31,7 +31,7 @@ KEYS = {
     "portfolio_metrics": ("phase", "container"),
 }
 """The columns that tell the rows of a table apart; ``phase`` and ``bars`` stand for the streams of those."""
-FRESH = "fresh"
+FRESH = "verification_of_the_log"
 COLUMNS = """
 SELECT column_name, data_type FROM duckdb_columns()
 WHERE database_name = ? AND schema_name = 'data' AND table_name = ? ORDER BY column_index

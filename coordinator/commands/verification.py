@@ -21,11 +21,11 @@ def verify(
     context: typer.Context,
     run: Annotated[
         str,
-        typer.Argument(metavar="[RUN]", help="Only this run and what it refers to.", show_default=False),
+        typer.Argument(metavar="RUN", help="Only this run and what it refers to.", show_default=False),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Check that the log is as it was written, and agrees with itself and the read models.
+    """Check the log, its metrics, and the read models.
 
     Hash chains, contiguity, payloads, references between streams; metrics, measured anew from fills and bars;
     read models, compared row by row with a projection of the log. Each violation has its address and the rule

@@ -23,6 +23,7 @@ EXAMPLES = {
     "show": "show last",
     "events": "events last/out_of_sample --type OrdersFilled --limit 5",
     "query": f'query "{BEST}"',
+    "verify": "verify last",
     "validate": "validate walk_forward",
     "components": "components sharpe_ratio",
     "templates": "templates",

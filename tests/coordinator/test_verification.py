@@ -335,7 +335,9 @@ def test_a_run_that_is_under_way_verifies(
 
     def watched(head: Head, events, **ids: str) -> Head:  # type: ignore[no-untyped-def]
         end = append(head, events, **ids)
+        run = "" if head.stream.startswith("bars-") else head.stream.partition("/")[0]
         found.append(verify_workspace(coordinator.workspace).violations)
+        found.append(verify_workspace(coordinator.workspace, run).violations)
         return end
 
     coordinator.workspace.store.append = watched  # type: ignore[method-assign]
