@@ -10,7 +10,7 @@ from ..replay import RunReplay
 from ..result import HEADLINE, shown
 from ..run_comparison import Metric, PhaseComparison, RunComparison
 from ..status import PassedOver, RunStatus
-from .console import fitted, note, status_text, table
+from .console import fitted, grid, note, status_text, table
 from .run_report import HASH, seconds, stale_hint
 
 
@@ -56,39 +56,13 @@ def replay_screen(replays: Sequence[RunReplay]) -> list[RenderableType]:
 
 def status_screen(statuses: Sequence[RunStatus]) -> list[RenderableType]:
     """Return how far runs have come."""
-    if not statuses:
-        return [note("no run is under way.")]
-    rows: list[list[str | Text]] = [
-        [
-            each.run,
-            status_text(each.status),
-            each.phase or "-",
-            f"{each.completed}/{each.phases}",
-            f"{each.shards:,}",
-            f"{each.trials:,}/{each.planned:,}" if each.planned else "-",
-            seconds(each.elapsed),
-            f"{each.phase_ends_at:%H:%M:%S}" if each.phase_ends_at else "-",
-            f"{each.process} on {each.host}",
-        ]
-        for each in statuses
-    ]
-    columns = (
-        "run",
-        "status",
-        "phase",
-        "phases",
-        "shards",
-        "trials",
-        "elapsed",
-        "phase ends (UTC)",
-        "process",
-    )
-    reasons = [note(f"{each.status}: {each.reason}") for each in statuses if each.reason]
-    return [
-        *fitted(columns, rows, left=("run", "status", "phase", "process")),
-        *reasons,
-        *stale_hint(statuses),
-    ]
+    parts: list[RenderableType] = []
+    for status in statuses:
+        head = Text.assemble((status.name, "bold"), "  ", status_text(status.status))
+        head.append(f"  {seconds(status.elapsed)}", style="dim")
+        rows = [(note(name), Text(fact)) for name, fact in _facts(status).items() if fact]
+        parts += ["", head, grid(rows)]
+    return [*(parts[1:] or [note("no run is under way.")]), *stale_hint(statuses)]
 
 
 def comparison_screen(comparison: RunComparison) -> list[RenderableType]:
@@ -106,6 +80,20 @@ def comparison_screen(comparison: RunComparison) -> list[RenderableType]:
     for phase in comparison.phases:
         parts += ["", *_phase(phase)]
     return parts
+
+
+def _facts(status: RunStatus) -> dict[str, str]:
+    number = status.completed + 1
+    plural = "" if status.shards == 1 else "s"
+    trials = f"{status.trials:,} of {status.planned:,}, in {status.shards:,} shard{plural}"
+    return {
+        "run": status.run,
+        "reason": status.reason,
+        "phase": f"{status.phase}, {number} of {status.phases}" if status.phase else f"all {status.phases}",
+        "trials": trials if status.planned else "",
+        "phase ends": f"about {status.phase_ends_at:%H:%M:%S} UTC" if status.phase_ends_at else "",
+        "process": f"{status.process} on {status.host}",
+    }
 
 
 def _phase(phase: PhaseComparison) -> Iterator[RenderableType]:
