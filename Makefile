@@ -7,13 +7,13 @@ demo: .venv/installed  ## run a two-phase workflow on the bundled S&P 500 bars a
 	$(BIN)/admf run train_test
 
 test: .venv/installed-dev  ## run all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 check: .venv/installed-dev  ## everything that must pass before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 format: .venv/installed-dev  ## let ruff format and fix what it can
 	$(BIN)/ruff format .
