@@ -223,7 +223,7 @@ class _Parts:
             raise self._corrupt(f"a part of {size:,} bytes")
         try:
             return decoder.decode(self._read(size))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._corrupt(str(error)) from error
 
     def require_end(self) -> None:
