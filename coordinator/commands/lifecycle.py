@@ -99,7 +99,7 @@ def fork(
 @command("replay", "replay last", "replay ab12cd34 --phase training", "replay --all")
 def replay(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="As for `admf show`.")] = "",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="As for `admf show`.")] = "",
     phase: Annotated[str, typer.Option(help="Only this phase.", show_default=False)] = "",
     every: Annotated[bool, typer.Option("--all", help="Every run in the store.")] = False,
     accept_code: AcceptCode = False,

@@ -21,7 +21,7 @@ CODES = {"running": 0, "completed": 0, "failed": FAILED, "stale": FAILED, "cance
 @command("status", "status", "status last --watch")
 def status(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="One run; else all that are under way.")] = "",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="One run; else all that are under way.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Go on until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -4,11 +4,13 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from admf import Coordinator
 from admf.coordinator import cli
 from admf.coordinator.commands import application
+from admf.coordinator.progress import Silence
 from typer.testing import CliRunner
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -24,10 +26,19 @@ EXAMPLES = {
     "events": "events last/out_of_sample --type OrdersFilled --limit 5",
     "query": f'query "{BEST}"',
     "verify": "verify last",
+    "status": "status last",
+    "cancel": "cancel last",
+    "resume": "resume last",
+    "fork": "fork last --from out_of_sample --set out_of_sample.data.start=2012-01-01",
+    "replay": "replay last",
+    "compare": "compare last {first}",
     "validate": "validate walk_forward",
     "components": "components sharpe_ratio",
     "templates": "templates",
 }
+UNDER_WAY = "status"
+"""Before this example, a run is begun that stops after its first phase."""
+STAND_INS = ("ab12cd34", "5f2e9a01", "c07d41b6", "e83a6f5c", "19b4d2e7", "7ac05e98")
 INTRODUCTION = """# Command line
 
 Written by `python tests/coordinator/test_cli_reference.py` from the help of the commands; every example was
@@ -47,9 +58,26 @@ def invoke(*arguments: str) -> str:
     return result.stdout
 
 
-def with_stand_ins(text: str, ids: Mapping[str, str]) -> str:
+class StoppedError(BaseException):
+    """Stands for the end of a process: the run that it carried on is neither completed nor canceled."""
+
+
+class StoppedAfterAPhase(Silence):
+    def phase_completed(self, phase: str) -> None:  # noqa: ARG002
+        raise StoppedError
+
+
+def begin_a_run() -> None:
+    with suppress(StoppedError), Coordinator(progress=StoppedAfterAPhase()) as coordinator:
+        coordinator.execute_workflow("train_test")
+
+
+def with_stand_ins(text: str, ids: dict[str, str]) -> str:
+    for run in re.findall(RUN, text):
+        ids.setdefault(run, STAND_INS[len(ids)])
     for run, stand_in in ids.items():
-        text = text.replace(run, stand_in)
+        text = text.replace(run, f"workflow_20261121_101500_{stand_in}").replace(run[-8:], stand_in)
+    text = re.sub(r"(process +)\d+ on \S+", r"\g<1>4711 on host", text)
     text = re.sub(r"(  \d{4}-\d\d-\d\d) \d\d:\d\d\b", "  2026-11-21 10:15", text)
     text = re.sub(r"\b[0-9a-f]{16}\b", "02c60f9d44bf203f", text)
     return re.sub(r"\d+\.\d\d s\b", "0.38 s", text)
@@ -62,13 +90,15 @@ def reference() -> str:
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        ids: dict[str, str] = {}
         try:
             for name, example in EXAMPLES.items():
-                output = invoke(*shlex.split(example))
-                ids = dict.fromkeys(re.findall(RUN, output), "workflow_20261121_101500_ab12cd34")
-                ids |= {run[-8:]: "ab12cd34" for run in ids}
+                if name == UNDER_WAY:
+                    begin_a_run()
+                words = example.format(first=next(iter(ids), "")[-8:])
+                output = invoke(*shlex.split(words))
                 help_text = block(invoke(name, "--help"))
-                example_text = block(f"$ admf {example}\n{with_stand_ins(output, ids)}")
+                example_text = block(with_stand_ins(f"$ admf {words}\n{output}", ids))
                 parts += [f"## {name}", help_text, example_text]
         finally:
             os.chdir(before)
