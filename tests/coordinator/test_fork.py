@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from admf import Coordinator
 from admf.coordinator.fork import record_fork
@@ -10,6 +11,7 @@ from admf.coordinator.result import WorkflowResult
 from admf.coordinator.run_history import run_history
 from admf.coordinator.stream_writer import Journal, StreamWriter
 from admf.coordinator.trace_query import TraceQuery
+from admf.coordinator.verification.verification import verify_workspace
 from admf.domain.errors import ConfigurationError, NotFoundError
 from admf.domain.events import PhaseReused, PhaseStarted, WorkflowForked, WorkflowStarted
 from admf.eventstore.record import Head
@@ -337,3 +339,19 @@ def test_a_replay_of_a_fork_executes_its_own_phases_and_names_the_reused_ones(
         "identical",
         fork.phase("out_of_sample").head_hash,
     )
+
+
+def test_a_fork_verifies_and_what_it_refers_to_is_checked(
+    coordinator: Coordinator, store: EventStore, source: WorkflowResult
+) -> None:
+    first = coordinator.fork_workflow(source.run, "out_of_sample", [LATER])
+    second = coordinator.fork_workflow(first.run, "out_of_sample")
+    for run in ("", source.run, first.run, second.run):
+        assert verify_workspace(coordinator.workspace, run).violations == ()
+    started, reused, *_ = (recorded.event for recorded in store.read(first.run))
+    assert isinstance(reused, PhaseReused)
+    forged = msgspec.structs.replace(reused, head_hash="00" * 32)
+    store.append(Head("forged"), [started, forged], correlation_id="forged", causation_id="")
+    (found,) = verify_workspace(coordinator.workspace, "forged").violations
+    assert found.address == "forged#2"
+    assert "training" in found.message
