@@ -46,7 +46,7 @@ def export(
     if as_json:
         show_json({"files": [str(file) for file in files]})
     else:
-        show(*(f"{file}  {file.stat().st_size:,} bytes" for file in files), note(found))
+        show(*map(str, files), note(found))
 
 
 @command("import", "import run.admf", "import run.admf --store elsewhere")
