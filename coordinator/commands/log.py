@@ -78,7 +78,7 @@ def rebuild(
     projection: Annotated[
         str,
         typer.Argument(
-            metavar="[PROJECTION]", help="'all': the tables are one projection.", show_default=False
+            metavar="PROJECTION", help="'all': the tables are one projection.", show_default=False
         ),
     ] = "all",
     as_json: Json = False,
