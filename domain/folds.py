@@ -66,41 +66,6 @@ def walk_forward(
     return folds
 
 
-def train_test(window: Window, *, test_fraction: float, purge_size: int = 0) -> FoldWindows:
-    """Cut a window once: the last ``test_fraction`` of its bars, rounded, is for testing.
-
-    Parameters
-    ----------
-    window
-        The bars to cut.
-    test_fraction
-        More than 0, less than 1.
-    purge_size
-        Number of bars left out between training and testing, taken from training.
-
-    Raises
-    ------
-    ConfigurationError
-        If a parameter is out of range, or no bar would be left for training or for testing.
-    """
-    if not 0 < test_fraction < 1:
-        raise ConfigurationError(
-            f"test_fraction must be more than 0 and less than 1, found {test_fraction}. "
-            "Write 0.3 to test on the last 30 %."
-        )
-    _check_size("purge_size", purge_size, least=0)
-    test_size = round(len(window) * test_fraction)
-    train_size = len(window) - purge_size - test_size
-    if test_size < 1 or train_size < 1:
-        raise ConfigurationError(
-            f"training and testing need at least one bar each, found {max(train_size, 0)} and {test_size} "
-            f"of {len(window)} (test_fraction {test_fraction}, purge_size {purge_size}). "
-            "Choose others or a longer period."
-        )
-    split = window.stop - test_size
-    return FoldWindows(Window(window.first, window.first + train_size), Window(split, window.stop))
-
-
 def _check_size(name: str, size: int, least: int) -> None:
     if size < least:
         raise ConfigurationError(f"{name} must be at least {least}, found {size}. It is a number of bars.")

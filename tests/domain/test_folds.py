@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 from admf.domain.bars import Window
 from admf.domain.errors import ConfigurationError
-from admf.domain.folds import FoldWindows, train_test, walk_forward
+from admf.domain.folds import FoldWindows, walk_forward
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,33 +77,3 @@ def test_too_few_bars_for_one_fold_are_refused_with_the_number_needed():
 def test_sizes_out_of_range_and_unknown_modes_are_refused(sizes, reason):
     with pytest.raises(ConfigurationError, match=reason):
         walk_forward(Window(0, 100), **sizes)
-
-
-@given(
-    first=st.integers(0, 50),
-    size=st.integers(2, 200),
-    test_fraction=st.floats(0.01, 0.99),
-    purge_size=st.integers(0, 5),
-)
-def test_train_test_uses_every_bar_but_the_purged_ones(first, size, test_fraction, purge_size):
-    window = Window(first, first + size)
-    test_size = round(size * test_fraction)
-    if test_size < 1 or size - test_size - purge_size < 1:
-        with pytest.raises(ConfigurationError, match="need at least one bar each"):
-            train_test(window, test_fraction=test_fraction, purge_size=purge_size)
-        return
-    fold = train_test(window, test_fraction=test_fraction, purge_size=purge_size)
-    assert (fold.train.first, fold.test.stop) == (window.first, window.stop)
-    assert fold.test.first - fold.train.stop == purge_size
-    assert len(fold.test) == test_size
-
-
-@pytest.mark.parametrize("test_fraction", [0, 1, -0.1, 30, float("nan")])
-def test_a_test_fraction_out_of_range_is_refused(test_fraction):
-    with pytest.raises(ConfigurationError, match="test_fraction must be more than 0 and less than 1"):
-        train_test(Window(0, 100), test_fraction=test_fraction)
-
-
-def test_a_negative_purge_is_refused():
-    with pytest.raises(ConfigurationError, match="purge_size must be at least 0"):
-        train_test(Window(0, 100), test_fraction=0.3, purge_size=-1)
