@@ -64,11 +64,6 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
             return (self.kind,)
         return tuple(sorted(fitting)) if wanted else ()
 
-    @property
-    def takes_all(self) -> bool:
-        """Whether every event is meant."""
-        return self == EventFilter()
-
 
 def moments(text: str) -> tuple[int, int]:
     """Return the first and the last nanosecond of a day, ``2020-03-31``, or of a second, in UTC.

@@ -355,3 +355,19 @@ def test_a_fork_verifies_and_what_it_refers_to_is_checked(
     (found,) = verify_workspace(coordinator.workspace, "forged").violations
     assert found.address == "forged#2"
     assert "training" in found.message
+
+
+def test_a_fork_may_live_in_another_store_but_not_lose_the_event_that_it_is_named_by(
+    coordinator: Coordinator, store: EventStore, source: WorkflowResult
+) -> None:
+    fork = coordinator.fork_workflow(source.run, "out_of_sample", [LATER])
+    noted = WorkflowForked(run=fork.run, phase="out_of_sample")
+    store.append(
+        store.head(source.run), [noted], correlation_id=source.run, causation_id="workflow_elsewhere#1"
+    )
+    assert verify_workspace(coordinator.workspace).violations == ()
+    beyond = f"{fork.run}#999"
+    head = store.append(store.head(source.run), [noted], correlation_id=source.run, causation_id=beyond)
+    (found,) = verify_workspace(coordinator.workspace).violations
+    assert (found.address, found.rule) == (f"{source.run}#{head.rows}", "cause")
+    assert beyond in found.message
