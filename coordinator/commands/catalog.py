@@ -33,14 +33,18 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description
         One sentence.
     parameters
-        Parameters of a strategy with their defaults; of a feature with their minimum.
+        Parameters of a strategy with their defaults; of a feature with values that are usual.
+    minimum
+        The least values of a feature's parameters.
     space
         Values that a grid search tries where the configuration names none.
     constraints
         Relations that parameters must satisfy.
     inputs
         Columns of bars that a feature reads.
-    unit, direction
+    unit
+        Of a metric or a feature.
+    direction
         Of a metric; ``maximize`` or ``minimize``.
     formulas
         Formula of a metric in each profile.
@@ -50,6 +54,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     description: str = ""
     parameters: Mapping[str, Scalar] = {}
+    minimum: Mapping[str, Scalar] = {}
     space: Mapping[str, tuple[Scalar, ...]] = {}
     constraints: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
@@ -117,7 +122,15 @@ def _strategies() -> Iterator[Component]:
 def _features() -> Iterator[Component]:
     for name in FEATURES:
         feature = FEATURES.get(name)
-        yield Component(kind="feature", name=name, parameters=feature.minimum, inputs=feature.inputs)
+        yield Component(
+            kind="feature",
+            name=name,
+            description=feature.description,
+            parameters={key: parameter.usual for key, parameter in feature.parameters.items()},
+            minimum={key: parameter.minimum for key, parameter in feature.parameters.items()},
+            inputs=feature.inputs,
+            unit=feature.unit,
+        )
 
 
 def _phase_types() -> Iterator[Component]:

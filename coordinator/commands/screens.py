@@ -202,8 +202,8 @@ def _cell(value: object) -> str:
 
 def _summary(component: Component) -> Text:
     if component.kind == "feature":
-        ranges = ", ".join(f"{name} {_parameter(component, name)}" for name in component.parameters)
-        return Text(f"of {', '.join(component.inputs)}; {ranges}")
+        said = ", ".join(f"{name}={value}" for name, value in component.parameters.items())
+        return Text.assemble(component.description, (f"  {said}" if said else "", "dim"))
     if component.kind == "metric":
         unit = f"  {component.unit}" if component.unit else ""
         return Text.assemble(component.formulas["admf"], (unit, "dim"))
@@ -216,6 +216,6 @@ def _summary(component: Component) -> Text:
 def _parameter(component: Component, name: str) -> str:
     value = component.parameters[name]
     if component.kind == "feature":
-        return f"at least {value}"
+        return f"such as {value}; at least {component.minimum[name]}"
     searched = ", ".join(map(str, component.space.get(name, ())))
     return f"{value}" + (f"; searched: {searched}" if searched else "")
