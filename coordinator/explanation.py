@@ -237,7 +237,7 @@ class CausalChain:
 
 
 def _inputs(spec: Feature, bars: Bars) -> dict[str, np.ndarray]:
-    return {name: getattr(bars, name) for name in FEATURES.get(spec.name).inputs}
+    return {name: getattr(bars, name) for name in FEATURES.get(spec.name).inputs if name in SERIES}
 
 
 def _picked(event: NumericEvent, row: int, fields: tuple[str, ...]) -> dict[str, Scalar]:
