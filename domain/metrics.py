@@ -1,44 +1,9 @@
 """Performance metrics of one container, in named profiles.
 
-Every profile gives the same metrics by its own formulas; the profile's name goes into the log with
-the numbers, since the same equity curve gives Sharpe ratios from 0.05 to 0.96 under different defaults. A
-metric that is not defined, such as the Sharpe ratio of a flat curve, is NaN.
-
-Notation: E is equity at each bar's close, r its simple returns, N bars per year, T years between first and
-last bar (of 365.25 days), p and q profit and return of closed trades, net of fees.
-
-| metric | unit | ``admf`` | ``backtesting_py`` |
-| --- | --- | --- | --- |
-| final_equity, peak_equity | currency | last and highest E | same |
-| total_return | fraction | last E / capital - 1 | same |
-| buy_and_hold_return | fraction | last close / first close - 1 | from the first bar with all features |
-| annual_return | fraction | (1 + total_return)^(N/n) - 1 | (1 + g)^N - 1, g the geometric mean of daily r |
-| cagr | fraction | (1 + total_return)^(1/T) - 1 | same |
-| volatility | fraction | std(r, ddof 1) sqrt(N) | sqrt((var(r, ddof 1) + (1+g)^2)^N - (1+g)^(2N)) |
-| sharpe_ratio | - | mean(r) / std(r, ddof 1) sqrt(N) | annual_return / volatility |
-| sortino_ratio | - | mean(r) sqrt(N / mean(min(r,0)^2)) | annual_return / sqrt(N mean(min(r,0)^2)) |
-| calmar_ratio | - | annual_return / max_drawdown | same |
-| beta | - | cov(r, r of close) / var(r of close) | same with log returns |
-| alpha | fraction | N (mean(r) - beta mean(r of close)) | total_return - beta buy_and_hold_return |
-| max_drawdown | fraction, positive | from the running peak, which starts at capital | starts at the first E |
-| average_drawdown | fraction, positive | mean over drawdowns of two bars or more | same |
-| max_drawdown_days, average_drawdown_days | days | peak to recovery or last bar | same, average rounded up |
-| trades | count | closed trades | same |
-| win_rate | fraction | trades with p > 0 | same |
-| best_trade, worst_trade | fraction | of q | same |
-| average_trade | fraction | mean(q) | geometric mean of q |
-| max_trade_days, average_trade_days | days | entry to exit | same, the average rounded up |
-| profit_factor | - | sum of p > 0 / -sum of p < 0 | the same of q |
-| expectancy | currency, fraction | mean(p) | mean(q) |
-| sqn | - | sqrt(trades) mean(p) / std(p, ddof 1) | same |
-| kelly | fraction | W - (1 - W) / (mean gain / mean loss) of p | same |
-| exposure | fraction | bars that close with a position | bars from a trade's entry to its exit |
-| turnover | per year | traded value / mean(E) / T | same |
-| fees | currency | sum | same |
-
-The first return is taken from capital to the first E; once E has fallen to zero or below, returns are zero.
-``backtesting_py`` resamples E to days first, and N is 252. Its formulas are those of backtesting.py 0.6.6
-(``backtesting/_stats.py``), restated.
+Every profile gives the same metrics by its own formulas; the profile's name goes into the log with the
+numbers, since the same equity curve gives Sharpe ratios from 0.05 to 0.96 under different defaults. The
+formulas are those of `admf.domain.formulas`. A metric that is not defined, such as the Sharpe ratio of a flat
+curve, is NaN.
 """
 
 import math
@@ -51,7 +16,18 @@ from .bars import DAY
 from .compiled import compiled
 from .errors import UnknownNameError
 from .events import Float64, Int64
+from .measures import (
+    NOISE,
+    BarReturns,
+    Drawdowns,
+    bar_returns,
+    daily_returns,
+    drawdowns,
+    log_beta,
+    quotient,
+)
 from .portfolio import Trades
+from .tallies import TradeTally, bar_tally, bars_in_trades, geometric_mean_of_trades, tally
 
 
 class Metric(IntEnum):
@@ -64,29 +40,46 @@ class Metric(IntEnum):
     ANNUAL_RETURN = 4
     CAGR = 5
     VOLATILITY = 6
-    SHARPE_RATIO = 7
-    SORTINO_RATIO = 8
-    CALMAR_RATIO = 9
-    ALPHA = 10
-    BETA = 11
-    MAX_DRAWDOWN = 12
-    AVERAGE_DRAWDOWN = 13
-    MAX_DRAWDOWN_DAYS = 14
-    AVERAGE_DRAWDOWN_DAYS = 15
-    TRADES = 16
-    WIN_RATE = 17
-    BEST_TRADE = 18
-    WORST_TRADE = 19
-    AVERAGE_TRADE = 20
-    MAX_TRADE_DAYS = 21
-    AVERAGE_TRADE_DAYS = 22
-    PROFIT_FACTOR = 23
-    EXPECTANCY = 24
-    SQN = 25
-    KELLY = 26
-    EXPOSURE = 27
-    TURNOVER = 28
-    FEES = 29
+    DOWNSIDE_RISK = 7
+    SHARPE_RATIO = 8
+    SORTINO_RATIO = 9
+    CALMAR_RATIO = 10
+    OMEGA_RATIO = 11
+    INFORMATION_RATIO = 12
+    ALPHA = 13
+    BETA = 14
+    SKEWNESS = 15
+    KURTOSIS = 16
+    BEST_RETURN = 17
+    WORST_RETURN = 18
+    MAX_DRAWDOWN = 19
+    AVERAGE_DRAWDOWN = 20
+    MAX_DRAWDOWN_DAYS = 21
+    AVERAGE_DRAWDOWN_DAYS = 22
+    TIME_UNDER_WATER = 23
+    ULCER_INDEX = 24
+    RECOVERY_FACTOR = 25
+    TRADES = 26
+    LONG_TRADES = 27
+    SHORT_TRADES = 28
+    WIN_RATE = 29
+    BEST_TRADE = 30
+    WORST_TRADE = 31
+    AVERAGE_TRADE = 32
+    AVERAGE_WIN = 33
+    AVERAGE_LOSS = 34
+    PAYOFF_RATIO = 35
+    MAX_CONSECUTIVE_WINS = 36
+    MAX_CONSECUTIVE_LOSSES = 37
+    MAX_TRADE_DAYS = 38
+    AVERAGE_TRADE_DAYS = 39
+    PROFIT_FACTOR = 40
+    EXPECTANCY = 41
+    SQN = 42
+    KELLY = 43
+    EXPOSURE = 44
+    TURNOVER = 45
+    FEES = 46
 
 
 METRICS = tuple(metric.name.lower() for metric in Metric)
@@ -95,10 +88,15 @@ METRICS = tuple(metric.name.lower() for metric in Metric)
 MINIMIZED = frozenset(
     {
         "volatility",
+        "downside_risk",
+        "kurtosis",
         "max_drawdown",
         "average_drawdown",
         "max_drawdown_days",
         "average_drawdown_days",
+        "time_under_water",
+        "ulcer_index",
+        "max_consecutive_losses",
         "max_trade_days",
         "average_trade_days",
         "turnover",
@@ -115,6 +113,8 @@ class Profile(IntEnum):
 
     ADMF = 0
     BACKTESTING_PY = 1
+    EMPYRICAL = 2
+    QUANTSTATS = 3
 
 
 def metric_profile(name: str, where: str = "") -> Profile:
@@ -152,193 +152,143 @@ class Curve(NamedTuple):
 
 @compiled
 def _ratio(above: float, below: float) -> float:
-    return above / below if below != 0.0 else np.nan
+    return quotient(above, below) if below != 0.0 else np.nan
 
 
 @compiled
-def _step(before: float, after: float) -> float:
-    """Return one simple return; zero once nothing is left to earn it on."""
-    return after / before - 1.0 if before > 0.0 else 0.0
+def _power(base: float, exponent: float) -> float:
+    """Return what a growth comes to; an account of nothing or less stays at nothing."""
+    return base**exponent if base > 0.0 else 0.0
 
 
 @compiled
-def _deviation(total: float, squares: float, count: int) -> float:
-    """Sample standard deviation from a sum and a sum of squares; rounding noise of a constant counts as 0."""
-    if count < 2:
-        return np.nan
-    spread = squares - total * total / count
-    return math.sqrt(spread / (count - 1)) if spread > 1e-14 * squares else 0.0
-
-
-@compiled
-def _daily(time: Int64, equity: Float64) -> Float64:
-    """Equity at the last bar of each day."""
-    days = np.empty(equity.size)
-    count = 0
-    for t in range(equity.size):
-        if t + 1 == equity.size or time[t + 1] // DAY != time[t] // DAY:
-            days[count] = equity[t]
-            count += 1
-    return days[:count]
-
-
-@compiled
-def _write_returns(curve: Curve, per_year: float, out: Float64) -> None:
-    n = curve.equity.size
-    total = squares = downside = 0.0
-    market = market_squares = product = 0.0
-    before, close_before = curve.capital, curve.close[0]
-    for t in range(n):
-        r = _step(before, curve.equity[t])
-        m = curve.close[t] / close_before - 1.0
-        before, close_before = curve.equity[t], curve.close[t]
-        total += r
-        squares += r * r
-        market += m
-        market_squares += m * m
-        product += r * m
-        downside += min(r, 0.0) ** 2
-    growth = 1.0 + out[Metric.TOTAL_RETURN]
-    deviation = _deviation(total, squares, n)
-    out[Metric.BUY_AND_HOLD_RETURN] = curve.close[n - 1] / curve.close[0] - 1.0
-    out[Metric.ANNUAL_RETURN] = growth ** (per_year / n) - 1.0 if growth > 0.0 else -1.0
-    out[Metric.VOLATILITY] = deviation * math.sqrt(per_year)
-    out[Metric.SHARPE_RATIO] = _ratio(total / n, deviation) * math.sqrt(per_year)
-    out[Metric.SORTINO_RATIO] = _ratio(total / n, math.sqrt(downside / n)) * math.sqrt(per_year)
-    beta = _ratio(product - total * market / n, market_squares - market * market / n)
-    out[Metric.ALPHA] = per_year * (total - beta * market) / n
-    out[Metric.BETA] = beta
-
-
-@compiled
-def _write_daily_returns(curve: Curve, out: Float64) -> None:
-    n = curve.equity.size
-    days = _daily(curve.time, curve.equity)
-    count = days.size - 1
-    total = squares = downside = 0.0
-    for d in range(count):
-        r = _step(days[d], days[d + 1])
-        total += r
-        squares += r * r
-        downside += min(r, 0.0) ** 2
-    growth = 0.0
-    if count > 0 and days[0] > 0.0 and days[count] > 0.0:
-        growth = (days[count] / days[0]) ** (1.0 / count)
-    variance = _deviation(total, squares, count) ** 2
-    out[Metric.BUY_AND_HOLD_RETURN] = curve.close[n - 1] / curve.close[min(curve.warm, n - 1)] - 1.0
-    out[Metric.ANNUAL_RETURN] = growth**252.0 - 1.0
-    out[Metric.VOLATILITY] = math.sqrt(max((variance + growth**2) ** 252.0 - growth**504.0, 0.0))
-    out[Metric.SHARPE_RATIO] = _ratio(out[Metric.ANNUAL_RETURN], out[Metric.VOLATILITY])
-    out[Metric.SORTINO_RATIO] = (
-        _ratio(out[Metric.ANNUAL_RETURN], math.sqrt(downside / count) * math.sqrt(252.0))
-        if count > 0
-        else np.nan
+def _write_returns(r: BarReturns, per_year: float, out: Float64) -> None:
+    n, root = r.bars, math.sqrt(per_year)
+    deviation = math.sqrt(_ratio(r.squares, n - 1.0))
+    downside = math.sqrt(r.loss_squares / n)
+    beta = r.product / r.market_squares if r.market_squares > NOISE * n else np.nan
+    active = _ratio(r.squares - 2.0 * r.product + r.market_squares, n - 1.0)
+    out[Metric.ANNUAL_RETURN] = _power(1.0 + out[Metric.TOTAL_RETURN], per_year / n) - 1.0
+    out[Metric.VOLATILITY] = deviation * root
+    out[Metric.DOWNSIDE_RISK] = downside * root
+    out[Metric.SHARPE_RATIO] = _ratio(r.mean, deviation) * root
+    out[Metric.SORTINO_RATIO] = _ratio(r.mean, downside) * root
+    out[Metric.OMEGA_RATIO] = _ratio(r.mean * n - r.loss, -r.loss)
+    out[Metric.INFORMATION_RATIO] = (
+        _ratio(r.mean - r.market_mean, math.sqrt(active) if active > NOISE else 0.0) * root
     )
-    total = market = market_squares = product = 0.0
-    for t in range(n - 1):
-        if curve.equity[t] > 0.0 and curve.equity[t + 1] > 0.0:
-            r = math.log(curve.equity[t + 1] / curve.equity[t])
-            m = math.log(curve.close[t + 1] / curve.close[t])
-            total += r
-            market += m
-            market_squares += m * m
-            product += r * m
-    steps = max(n - 1, 1)
-    beta = _ratio(product - total * market / steps, market_squares - market * market / steps)
-    out[Metric.ALPHA] = out[Metric.TOTAL_RETURN] - beta * out[Metric.BUY_AND_HOLD_RETURN]
+    out[Metric.ALPHA] = per_year * (r.mean - beta * r.market_mean)
     out[Metric.BETA] = beta
+    variance = r.squares / n
+    out[Metric.SKEWNESS] = _ratio(r.cubes / n, variance * math.sqrt(variance))
+    out[Metric.KURTOSIS] = _ratio(r.fourths / n, variance * variance) - 3.0
+    out[Metric.BEST_RETURN], out[Metric.WORST_RETURN] = r.best, r.worst
 
 
 @compiled
-def _write_drawdowns(curve: Curve, peak: float, out: Float64) -> None:
-    n = curve.equity.size
-    deepest = depth = depths = longest = lengths = 0.0
-    count = 0
-    since = 0
-    for t in range(n):
-        equity = curve.equity[t]
-        if equity < peak:
-            depth = max(depth, 1.0 - equity / peak)
-            deepest = max(deepest, depth)
-        peak = max(peak, equity)
-        if equity == peak or t == n - 1:
-            if t > since + 1:
-                days = (curve.time[t] - curve.time[since]) / DAY
-                longest = max(longest, days)
-                lengths += days
-                depths += depth
-                count += 1
-            since = t
-            depth = 0.0
-    out[Metric.PEAK_EQUITY] = peak
-    out[Metric.MAX_DRAWDOWN] = deepest
-    out[Metric.AVERAGE_DRAWDOWN] = depths / count if count > 0 else 0.0
-    out[Metric.MAX_DRAWDOWN_DAYS] = longest
-    out[Metric.AVERAGE_DRAWDOWN_DAYS] = lengths / count if count > 0 else 0.0
+def _write_drawdowns(d: Drawdowns, n: int, out: Float64) -> None:
+    out[Metric.PEAK_EQUITY] = d.peak
+    out[Metric.MAX_DRAWDOWN] = d.deepest
+    out[Metric.AVERAGE_DRAWDOWN] = d.depths / d.episodes if d.episodes > 0 else 0.0
+    out[Metric.MAX_DRAWDOWN_DAYS] = d.longest / DAY
+    out[Metric.AVERAGE_DRAWDOWN_DAYS] = d.lengths / (d.episodes * DAY) if d.episodes > 0 else 0.0
+    out[Metric.TIME_UNDER_WATER] = d.under_water / n
+    out[Metric.ULCER_INDEX] = math.sqrt(d.squares / n)
+    out[Metric.CALMAR_RATIO] = _ratio(out[Metric.ANNUAL_RETURN], d.deepest)
+    out[Metric.RECOVERY_FACTOR] = _ratio(out[Metric.TOTAL_RETURN], d.deepest)
 
 
 @compiled
-def _write_trades(
-    trades: Trades, count: int, fill_bar: Int64, time: Int64, returns_profile: bool, out: Float64
-) -> None:
-    closed = wins = losses = 0
-    gains = pains = pnl = squares = 0.0
-    total = logs = gain_returns = pain_returns = days = longest = 0.0
-    best, worst = -np.inf, np.inf
-    for i in range(count):
-        if trades.exit_fill[i] < 0:
-            continue
-        closed += 1
-        p = trades.pnl[i]
-        q = p / (trades.quantity[i] * trades.entry_price[i])
-        pnl += p
-        squares += p * p
-        total += q
-        logs += math.log(1.0 + q) if q > -1.0 else -np.inf
-        best, worst = max(best, q), min(worst, q)
-        if p > 0.0:
-            wins += 1
-            gains += p
-            gain_returns += q
-        elif p < 0.0:
-            losses += 1
-            pains -= p
-            pain_returns -= q
-        held = (time[fill_bar[trades.exit_fill[i]]] - time[fill_bar[trades.entry_fill[i]]]) / DAY
-        longest = max(longest, held)
-        days += held
-    out[Metric.TRADES] = closed
-    if closed == 0:
+def _write_trades(t: TradeTally, out: Float64) -> None:
+    out[Metric.TRADES], out[Metric.LONG_TRADES], out[Metric.SHORT_TRADES] = (
+        t.closed,
+        t.long,
+        t.closed - t.long,
+    )
+    if t.closed == 0:
         out[Metric.WIN_RATE : Metric.EXPOSURE] = np.nan
         return
-    won = wins / closed
+    won = t.wins / t.closed
+    payoff = _ratio(_ratio(t.gains, t.wins), _ratio(t.pains, t.losses))
+    spread = t.squares - t.profit * t.profit / t.closed
+    # A spread of this size is rounding error of equal profits.
+    spread = spread if spread > 1e-14 * t.squares else 0.0
     out[Metric.WIN_RATE] = won
-    out[Metric.BEST_TRADE], out[Metric.WORST_TRADE] = best, worst
-    out[Metric.AVERAGE_TRADE] = math.exp(logs / closed) - 1.0 if returns_profile else total / closed
-    out[Metric.MAX_TRADE_DAYS] = longest
-    out[Metric.AVERAGE_TRADE_DAYS] = math.ceil(days / closed) if returns_profile else days / closed
-    out[Metric.PROFIT_FACTOR] = (
-        _ratio(gain_returns, pain_returns) if returns_profile else _ratio(gains, pains)
-    )
-    out[Metric.EXPECTANCY] = total / closed if returns_profile else pnl / closed
-    out[Metric.SQN] = _ratio(math.sqrt(closed) * pnl / closed, _deviation(pnl, squares, closed))
-    if wins > 0 and losses > 0:
-        out[Metric.KELLY] = won - (1.0 - won) / ((gains / wins) / (pains / losses))
-    else:
-        out[Metric.KELLY] = np.nan
+    out[Metric.BEST_TRADE], out[Metric.WORST_TRADE] = t.best, t.worst
+    out[Metric.AVERAGE_TRADE] = t.returns / t.closed
+    out[Metric.AVERAGE_WIN] = _ratio(t.gain_returns, t.wins)
+    out[Metric.AVERAGE_LOSS] = -_ratio(t.pain_returns, t.losses)
+    out[Metric.PAYOFF_RATIO] = payoff
+    out[Metric.MAX_CONSECUTIVE_WINS], out[Metric.MAX_CONSECUTIVE_LOSSES] = t.winning, t.losing
+    out[Metric.MAX_TRADE_DAYS] = t.longest / DAY
+    out[Metric.AVERAGE_TRADE_DAYS] = t.lengths / (t.closed * DAY)
+    out[Metric.PROFIT_FACTOR] = _ratio(t.gains, t.pains)
+    out[Metric.EXPECTANCY] = t.profit / t.closed
+    out[Metric.SQN] = _ratio(t.profit, math.sqrt(t.closed * _ratio(spread, t.closed - 1.0)))
+    out[Metric.KELLY] = won - quotient(1.0 - won, payoff)
 
 
 @compiled
-def _bars_in_trades(trades: Trades, count: int, fill_bar: Int64, n: int) -> int:
-    """Bars from each trade's entry to its exit, both included, each bar once."""
-    covered = 0
-    upto = -1
-    for i in range(count):
-        start = max(fill_bar[trades.entry_fill[i]], upto + 1)
-        end = n - 1 if trades.exit_fill[i] < 0 else fill_bar[trades.exit_fill[i]]
-        covered += max(end - start + 1, 0)
-        upto = max(upto, end)
-    return covered
+def _rewrite_as_backtesting_py(
+    curve: Curve, trades: Trades, count: int, fill_bar: Int64, t: TradeTally, out: Float64
+) -> None:
+    n = curve.equity.size
+    days = daily_returns(curve.time, curve.equity)
+    growth = days.growth
+    annual = growth**252.0 - 1.0
+    downside = days.downside * math.sqrt(252.0)
+    volatility = math.sqrt(max((days.variance + growth**2) ** 252.0 - growth**504.0, 0.0))
+    hold = curve.close[n - 1] / curve.close[min(curve.warm, n - 1)] - 1.0
+    beta = log_beta(curve.equity, curve.close)
+    out[Metric.BUY_AND_HOLD_RETURN] = hold
+    out[Metric.ANNUAL_RETURN] = annual
+    out[Metric.VOLATILITY] = volatility
+    out[Metric.DOWNSIDE_RISK] = downside
+    out[Metric.SHARPE_RATIO] = _ratio(annual, volatility)
+    out[Metric.SORTINO_RATIO] = _ratio(annual, downside)
+    out[Metric.CALMAR_RATIO] = _ratio(annual, out[Metric.MAX_DRAWDOWN])
+    out[Metric.ALPHA] = out[Metric.TOTAL_RETURN] - beta * hold
+    out[Metric.BETA] = beta
+    out[Metric.AVERAGE_DRAWDOWN_DAYS] = np.ceil(out[Metric.AVERAGE_DRAWDOWN_DAYS])
+    out[Metric.EXPOSURE] = bars_in_trades(trades, count, fill_bar, n) / n
+    if t.closed > 0:
+        out[Metric.AVERAGE_TRADE] = geometric_mean_of_trades(trades, count)
+        out[Metric.AVERAGE_TRADE_DAYS] = np.ceil(out[Metric.AVERAGE_TRADE_DAYS])
+        out[Metric.PROFIT_FACTOR] = _ratio(t.gain_returns, t.pain_returns)
+        out[Metric.EXPECTANCY] = t.returns / t.closed
+
+
+@compiled
+def _rewrite_as_empyrical(per_year: float, out: Float64) -> None:
+    out[Metric.CAGR] = out[Metric.ANNUAL_RETURN]
+    out[Metric.ALPHA] = (1.0 + out[Metric.ALPHA] / per_year) ** per_year - 1.0
+    out[Metric.INFORMATION_RATIO] /= math.sqrt(per_year)
+
+
+@compiled
+def _rewrite_as_quantstats(curve: Curve, r: BarReturns, d: Drawdowns, per_year: float, out: Float64) -> None:
+    n = float(r.bars)
+    bars = bar_tally(curve.capital, curve.equity)
+    gains = r.mean * n - r.loss
+    won = _ratio(bars.up, bars.up + bars.down)
+    win, loss = _ratio(gains, bars.up), _ratio(r.loss, bars.down)
+    payoff = _ratio(win, -loss)
+    out[Metric.CAGR] = out[Metric.ANNUAL_RETURN]
+    out[Metric.INFORMATION_RATIO] /= math.sqrt(per_year)
+    out[Metric.SKEWNESS] *= math.sqrt(n * (n - 1.0)) / (n - 2.0) if n > 2.0 else np.nan
+    out[Metric.KURTOSIS] = (
+        (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * out[Metric.KURTOSIS] + 6.0) if n > 3.0 else np.nan
+    )
+    out[Metric.ULCER_INDEX] = math.sqrt(_ratio(d.squares, n - 1.0))
+    out[Metric.RECOVERY_FACTOR] = _ratio(abs(r.mean * n), d.deepest)
+    out[Metric.WIN_RATE] = won
+    out[Metric.AVERAGE_WIN] = win
+    out[Metric.AVERAGE_LOSS] = loss
+    out[Metric.PAYOFF_RATIO] = payoff
+    out[Metric.KELLY] = won - _ratio(1.0 - won, payoff)
+    out[Metric.PROFIT_FACTOR] = _ratio(gains, -r.loss)
+    out[Metric.MAX_CONSECUTIVE_WINS], out[Metric.MAX_CONSECUTIVE_LOSSES] = bars.winning, bars.losing
+    out[Metric.EXPOSURE] = math.ceil(100.0 * ((bars.up + bars.down) / n)) / 100.0
 
 
 @compiled
@@ -371,25 +321,24 @@ def measure(
     n = curve.equity.size
     years = (curve.time[n - 1] - curve.time[0]) / YEAR
     final = curve.equity[n - 1]
-    average = 0.0
-    for t in range(n):
-        average += curve.equity[t]
-    average /= n
-    peculiar = profile == Profile.BACKTESTING_PY
+    growth = final / curve.capital
     out[Metric.FINAL_EQUITY] = final
-    out[Metric.TOTAL_RETURN] = final / curve.capital - 1.0
-    out[Metric.CAGR] = (
-        (final / curve.capital) ** (1.0 / years) - 1.0 if years > 0.0 and final > 0.0 else np.nan
-    )
-    if peculiar:
-        _write_daily_returns(curve, out)
-        _write_drawdowns(curve, curve.equity[0], out)
-        out[Metric.AVERAGE_DRAWDOWN_DAYS] = math.ceil(out[Metric.AVERAGE_DRAWDOWN_DAYS])
-    else:
-        _write_returns(curve, per_year, out)
-        _write_drawdowns(curve, curve.capital, out)
-    out[Metric.CALMAR_RATIO] = _ratio(out[Metric.ANNUAL_RETURN], out[Metric.MAX_DRAWDOWN])
-    _write_trades(trades, count, fill_bar, curve.time, peculiar, out)
-    out[Metric.EXPOSURE] = (_bars_in_trades(trades, count, fill_bar, n) if peculiar else curve.held) / n
-    out[Metric.TURNOVER] = _ratio(curve.traded, average * years)
+    out[Metric.TOTAL_RETURN] = growth - 1.0
+    out[Metric.BUY_AND_HOLD_RETURN] = curve.close[n - 1] / curve.close[0] - 1.0
+    out[Metric.CAGR] = growth ** (1.0 / years) - 1.0 if years > 0.0 and growth > 0.0 else np.nan
+    peculiar = profile == Profile.BACKTESTING_PY
+    valleys = drawdowns(curve.equity[0] if peculiar else curve.capital, curve.equity, curve.time)
+    returns = bar_returns(curve.capital, curve.equity, curve.close, valleys.lowest)
+    deals = tally(trades, count, fill_bar, curve.time)
+    _write_returns(returns, per_year, out)
+    _write_drawdowns(valleys, n, out)
+    _write_trades(deals, out)
+    out[Metric.EXPOSURE] = curve.held / n
+    out[Metric.TURNOVER] = _ratio(curve.traded, returns.equity * years)
     out[Metric.FEES] = curve.fees
+    if profile == Profile.BACKTESTING_PY:
+        _rewrite_as_backtesting_py(curve, trades, count, fill_bar, deals, out)
+    elif profile == Profile.EMPYRICAL:
+        _rewrite_as_empyrical(per_year, out)
+    elif profile == Profile.QUANTSTATS:
+        _rewrite_as_quantstats(curve, returns, valleys, per_year, out)

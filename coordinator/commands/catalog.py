@@ -7,11 +7,11 @@ from importlib.metadata import entry_points
 
 import msgspec
 
-from ...domain import metrics
 from ...domain.errors import NotFoundError, UnknownNameError
 from ...domain.events import Scalar
 from ...domain.execution import EndOfData, FillPrice, Rounding
 from ...domain.features import FEATURES
+from ...domain.formulas import FORMULAS
 from ...domain.metrics import METRICS, Profile, objective_direction
 from ...domain.strategies import STRATEGIES
 from ..components import ENTRY_POINTS, find_strategy
@@ -139,28 +139,16 @@ def _phase_types() -> Iterator[Component]:
 
 
 def _metrics() -> Iterator[Component]:
-    formulas = _formulas()
+    profiles = [profile.name.lower() for profile in Profile]
     for name in METRICS:
-        unit, *cells = formulas[name]
+        formula = FORMULAS[name]
         yield Component(
             kind="metric",
             name=name,
-            unit="" if unit == "-" else unit,
+            unit="" if formula.unit == "-" else formula.unit,
             direction=objective_direction(name),
-            formulas=dict(zip((profile.name.lower() for profile in Profile), cells, strict=True)),
+            formulas={profile: formula.of(profile) for profile in profiles},
         )
-
-
-def _formulas() -> dict[str, list[str]]:
-    """Read unit and formulas of each metric from the table that documents them."""
-    rows = [
-        line.strip("| ").split(" | ") for line in (metrics.__doc__ or "").splitlines() if line[:2] == "| "
-    ]
-    return {
-        name: [unit, first, *(first + cell[4:] if cell.startswith("same") else cell for cell in others)]
-        for names, unit, first, *others in rows
-        for name in names.split(", ")
-    }
 
 
 def _fill_policies() -> Iterator[Component]:

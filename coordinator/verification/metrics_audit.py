@@ -1,7 +1,7 @@
 """Measuring containers anew, from the fills and bars in the log.
 
 What depends on when the features of a container were first defined is left out: the log tells nothing about
-features. That concerns two metrics of the profile ``backtesting_py``, and none of the profile ``admf``.
+features. That concerns two metrics of the profile ``backtesting_py``, and none of the others.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ..configuration import PhaseSection
 from .shard_audit import Batch, Fault
 
 OF_WARM_UP = {
-    Profile.ADMF: frozenset[str](),
+    **dict.fromkeys(Profile, frozenset[str]()),
     Profile.BACKTESTING_PY: frozenset({"buy_and_hold_return", "alpha"}),
 }
 """The metrics of each profile that depend on features."""

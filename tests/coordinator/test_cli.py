@@ -241,8 +241,10 @@ def test_every_metric_has_its_formulas():
     assert metrics["sharpe_ratio"] == {
         "admf": "mean(r) / std(r, ddof 1) sqrt(N)",
         "backtesting_py": "annual_return / volatility",
+        "empyrical": "mean(r) / std(r, ddof 1) sqrt(N)",
+        "quantstats": "mean(r) / std(r, ddof 1) sqrt(N)",
     }
-    assert metrics["average_trade_days"]["backtesting_py"] == "entry to exit, the average rounded up"
+    assert metrics["average_trade_days"]["backtesting_py"] == "mean from entry to exit, rounded up"
 
 
 def test_components_are_listed_and_described(here):

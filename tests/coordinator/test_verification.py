@@ -12,6 +12,7 @@ from admf import Coordinator
 from admf.coordinator.verification.verification import Verification, verify_workspace
 from admf.coordinator.workspace import Workspace
 from admf.domain.errors import CorruptionError, NotFoundError
+from admf.domain.metrics import METRICS
 from admf.eventstore.mapper import Envelope, RecordedMapper
 from admf.eventstore.record import Head, flaws
 from eventsourcing.persistence import JSONTranscoder
@@ -102,7 +103,7 @@ def test_a_store_as_it_was_written_verifies(
 
 
 @pytest.mark.parametrize("log", ["full", "fills", "metrics"])
-@pytest.mark.parametrize("profile", ["admf", "backtesting_py"])
+@pytest.mark.parametrize("profile", ["admf", "backtesting_py", "empyrical", "quantstats"])
 @pytest.mark.parametrize(("fill", "end"), [("same_close", "close"), ("next_open", "close_at_open")])
 def test_every_log_level_profile_and_policy_verifies(
     coordinator: Coordinator, train_and_test: dict[str, object], log: str, profile: str, fill: str, end: str
@@ -112,7 +113,7 @@ def test_every_log_level_profile_and_policy_verifies(
     run = coordinator.execute_workflow(train_and_test, changes).run
     verification = verify_workspace(coordinator.workspace, run)
     assert verification.violations == ()
-    metrics = {"admf": 30, "backtesting_py": 28}[profile]
+    metrics = len(METRICS) - 2 * (profile == "backtesting_py")
     assert verification.checked.metrics == (0 if log == "metrics" else metrics * (7 + 1))
 
 
