@@ -1,7 +1,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+SIZE ?= full
+WRITE ?=
+
+.PHONY: demo test check bench format clean
 
 demo: .venv/installed  ## run a two-phase workflow on the bundled S&P 500 bars and show what came of it
 	$(BIN)/admf run train_test
@@ -15,12 +18,15 @@ check: .venv/installed-dev  ## everything that must pass before a commit
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n auto --dist loadfile
 
+bench: .venv/installed .venv-bench/installed-$(SIZE)  ## compare with peers; SIZE=small: not timed; WRITE=docs/benchmarks.md
+	$(BIN)/python -m admf.benchmarks.bench --size $(SIZE) --peers .venv-bench/bin/python $(if $(WRITE),--write $(WRITE))
+
 format: .venv/installed-dev  ## let ruff format and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove the virtual environment and all caches; runs in .admf stay
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml
@@ -31,4 +37,9 @@ clean:  ## remove the virtual environment and all caches; runs in .admf stay
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev,peers]'
+	touch $@
+
+.venv-bench/installed-%: benchmarks/peers/%.txt benchmarks/peers/small.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install -qq --disable-pip-version-check -r $<
 	touch $@
