@@ -5,6 +5,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .commands import (  # noqa: F401 - importing them registers their commands
+    checking,
     exchange,
     explanations,
     lifecycle,

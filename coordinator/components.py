@@ -7,9 +7,10 @@ from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from ..domain.errors import ConfigurationError, StrategyError, UnknownNameError
+from ..domain.features import SERIES
 from ..domain.strategies import STRATEGIES, Strategy, strategy_from
 
 ENTRY_POINTS = "admf.strategies"
@@ -48,6 +49,45 @@ def find_strategy(kind: str, folders: Sequence[Path], where: str = "") -> Strate
     if kind not in offered:
         raise UnknownNameError("strategy type", kind, {*STRATEGIES, *offered}, where)
     return _offered(offered[kind])
+
+
+def strategy_types(file: str, folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return how configurations call the strategies that a file defines, in its order: ``file.py:function``.
+
+    Those that are decorated; where there is none, the functions all of whose arguments are columns of bars or
+    have a default.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such file, or no strategy in it.
+    StrategyError
+        The file raised when it was read.
+    """
+    module = _user_module(file, folders, "")
+    defined = {name: found for name, found in module.__dict__.items() if _defined_in(module, found)}
+    names = [name for name, found in defined.items() if isinstance(found, Strategy)]
+    names = names or [name for name, found in defined.items() if name[0] != "_" and _takes_bars(found)]
+    if not names:
+        raise ConfigurationError(
+            f"{file} must define a strategy, found none: a function of columns of bars ({', '.join(SERIES)}) "
+            "whose other arguments have defaults, or one that is decorated with `strategy`."
+        )
+    return tuple(f"{file}:{name}" for name in names)
+
+
+def _defined_in(module: ModuleType, found: object) -> bool:
+    function = getattr(found, "function", found)
+    function = getattr(function, "py_func", function)
+    return isinstance(function, FunctionType) and function.__module__ == module.__name__
+
+
+def _takes_bars(found: object) -> bool:
+    if not callable(found):
+        return False
+    arguments = inspect.signature(getattr(found, "py_func", found)).parameters.values()
+    columns = [argument for argument in arguments if argument.default is inspect.Parameter.empty]
+    return bool(columns) and all(argument.name in SERIES for argument in columns)
 
 
 def source_hash(strategy: Strategy) -> str:

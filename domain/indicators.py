@@ -10,7 +10,6 @@ from functools import cache
 
 import numpy as np
 import talib
-from talib.abstract import Function  # type: ignore[attr-defined]  # its stubs lack it
 
 from .events import Float64
 from .feature_functions import Row, register_row, table_rows
@@ -290,6 +289,8 @@ GROUPS = {
 @cache
 def warm_up(function: str, arguments: tuple[int | float, ...]) -> int:
     """Return how many bars TA-Lib's function gives no value for."""
+    from talib.abstract import Function  # type: ignore[attr-defined]  # its stubs lack it
+
     described = Function(function)
     described.parameters = dict(zip(described.parameters, arguments, strict=True))
     bars: int = described.lookback

@@ -54,7 +54,7 @@ EXIT_CODES: dict[type[AdmfError], int] = {
 ORDER = (
     *("run", "resume", "cancel", "fork", "status", "runs", "show", "compare"),
     *("query", "events", "explain", "replay", "verify", "rebuild", "export", "import"),
-    *("validate", "components", "templates"),
+    *("validate", "check", "components", "templates"),
 )
 """The order in which the help lists the commands."""
 
