@@ -85,6 +85,8 @@ def with_stand_ins(text: str, ids: dict[str, str]) -> str:
     text = re.sub(r"(process +)\d+ on \S+", r"\g<1>4711 on host", text)
     text = re.sub(r"(  \d{4}-\d\d-\d\d) \d\d:\d\d\b", "  2026-11-21 10:15", text)
     text = re.sub(r"\b[0-9a-f]{16}\b", "02c60f9d44bf203f", text)
+    # In a column, ten seconds are one character wider.
+    text = re.sub(r"(?<=  )\d+\.\d\d s\b", lambda found: "0.38 s".rjust(len(found[0])), text)
     return re.sub(r"\d+\.\d\d s\b", "0.38 s", text)
 
 
