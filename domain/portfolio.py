@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiled import compiled
-from .events import Float64, Int8, Int64
+from .events import Bool, Float64, Int8, Int64
 
 FLAT = 1e-9
 """A position of at most this part of the container's largest fill is rounding error, and counts as zero."""
@@ -200,3 +200,93 @@ def round_trips_of_containers(
                 room.exit_fill[t] += starts[i]
         count += found
     return count
+
+
+@compiled
+def _seen(
+    trades: Trades, row: int, bar: Int64, at_close: Bool, high: Float64, low: Float64, stop: int
+) -> tuple[float, float]:
+    """Return lowest and highest of the bars that one trade saw entirely; infinities if there are none."""
+    entry, leave = trades.entry_fill[row], trades.exit_fill[row]
+    first = bar[entry] + 1 if at_close[entry] else bar[entry]
+    last = stop - 1
+    if leave >= 0:
+        last = bar[leave] if at_close[leave] else bar[leave] - 1
+    lowest, highest = np.inf, -np.inf
+    for t in range(first, last + 1):
+        lowest, highest = min(lowest, low[t]), max(highest, high[t])
+    return lowest, highest
+
+
+@compiled
+def excursions(
+    trades: Trades,
+    fills: tuple[Int64, Float64, Bool],
+    high: Float64,
+    low: Float64,
+    stop: int,
+    mae: Float64,
+    mfe: Float64,
+) -> None:
+    """Write how far the price went against each trade of a container (MAE), and how far in its favor (MFE).
+
+    Both are fractions of the average entry price, at least 0, between the entry and the exit; for an open
+    trade, up to the last bar. These prices count: the first entry's and the last exit's fill price, and high
+    and low of each bar that the trade saw entirely. Those are all bars between entry and exit; the entry's
+    bar, unless the entry was filled at its close; the exit's bar only if the exit was filled at its close.
+    Of an entry inside of a bar, by a stop or limit order, the whole bar counts, since nobody knows which of
+    its prices came before. A trade that adds to its position is measured against its average price all along.
+
+    Parameters
+    ----------
+    trades
+        Round trips, shape (n_trades,), as `round_trips` writes them.
+    fills
+        Bar, price and whether it was at the close of its bar, of each fill that the trades refer to.
+    high, low
+        Of all bars, shape (n_bars,).
+    stop
+        The bar after the container's last one.
+    mae, mfe
+        Written: shape (n_trades,).
+    """
+    bar, price, at_close = fills
+    for i in range(trades.side.size):
+        lowest, highest = _seen(trades, i, bar, at_close, high, low, stop)
+        entry = price[trades.entry_fill[i]]
+        leave = price[trades.exit_fill[i]] if trades.exit_fill[i] >= 0 else entry
+        lowest, highest = min(lowest, min(entry, leave)), max(highest, max(entry, leave))
+        average = trades.entry_price[i]
+        fall, rise = max(average - lowest, 0.0) / average, max(highest - average, 0.0) / average
+        mae[i], mfe[i] = (fall, rise) if trades.side[i] > 0 else (rise, fall)
+
+
+@compiled
+def excursions_of_containers(
+    starts: Int64,
+    trades: Trades,
+    fills: tuple[Int64, Float64, Bool],
+    high: Float64,
+    low: Float64,
+    stops: Int64,
+    mae: Float64,
+    mfe: Float64,
+) -> None:
+    """Write the `excursions` of several containers whose trades lie one after the other.
+
+    Container ``i`` has the trades ``starts[i]`` to ``starts[i + 1]`` (excluded), whose fills count from the
+    first fill of the first container, and ``stops[i]`` is the bar after its last one.
+    """
+    for i in range(starts.size - 1):
+        rows = slice(starts[i], starts[i + 1])
+        own = Trades(
+            trades.entry_fill[rows],
+            trades.exit_fill[rows],
+            trades.side[rows],
+            trades.quantity[rows],
+            trades.entry_price[rows],
+            trades.exit_price[rows],
+            trades.fee[rows],
+            trades.pnl[rows],
+        )
+        excursions(own, fills, high, low, stops[i], mae[rows], mfe[rows])

@@ -2,7 +2,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from admf.domain.portfolio import Trades, round_trips, settle
+from admf.domain.portfolio import (
+    Trades,
+    excursions,
+    excursions_of_containers,
+    round_trips,
+    settle,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,3 +101,68 @@ def test_trades_alternate_with_flat_and_carry_all_fees(fills):
     assert sum(trade["fee"] for trade in trades) == pytest.approx(sum(fee for *_, fee in fills))
     for earlier, later in pairwise(trades):
         assert earlier["entry_fill"] <= earlier["exit_fill"] <= later["entry_fill"]
+
+
+HIGH = np.array([101, 104, 110, 108, 103, 99.0])
+LOW = np.array([97, 99, 102, 95, 96, 90.0])
+
+
+def excursions_of(*fills, at_close=(), stop=HIGH.size):
+    """MAE and MFE of each trade, of fills given as (bar, quantity, price)."""
+    bar = np.array([bar for bar, *_ in fills])
+    quantity, price, fee, position, _ = account([(quantity, price, 0) for _, quantity, price in fills])
+    room = Trades.empty(len(fills))
+    count = round_trips(quantity, price, fee, position, 100.0, room)
+    late = np.isin(np.arange(len(fills)), at_close)
+    mae, mfe = np.empty(count), np.empty(count)
+    excursions(Trades(*(column[:count] for column in room)), (bar, price, late), HIGH, LOW, stop, mae, mfe)
+    return [(pytest.approx(against), pytest.approx(favor)) for against, favor in zip(mae, mfe, strict=True)]
+
+
+def test_a_trade_sees_the_bar_that_it_enters_at_the_open_but_not_the_one_that_it_leaves_at_the_open():
+    assert excursions_of((1, 10, 100), (3, -10, 105)) == [(0.01, 0.10)]
+    assert excursions_of((1, 10, 100), (4, -10, 97)) == [(0.05, 0.10)]
+
+
+def test_a_trade_sees_the_bar_that_it_leaves_at_the_close_but_not_the_one_that_it_enters_at_the_close():
+    assert excursions_of((1, 10, 100), (3, -10, 105), at_close=[0, 1]) == [(0.05, 0.10)]
+    assert excursions_of((2, 10, 105), (3, -10, 100), at_close=[0]) == [(pytest.approx(5 / 105), 0)]
+
+
+def test_a_short_trade_suffers_when_the_price_rises():
+    assert excursions_of((1, -10, 100), (4, 10, 97)) == [(0.10, 0.05)]
+
+
+def test_the_exit_price_counts_even_where_it_lies_outside_of_all_bars():
+    assert excursions_of((0, 10, 100), (1, -10, 80)) == [(0.20, 0.01)]
+
+
+def test_within_one_bar_only_the_fill_prices_count_unless_the_bar_was_held_to_its_close():
+    assert excursions_of((2, 10, 105), (2, -10, 104)) == [(1 / 105, 0)]
+    assert excursions_of((2, 10, 105), (2, -10, 104), at_close=[1]) == [(3 / 105, 5 / 105)]
+    assert excursions_of((2, 10, 105), (2, -10, 104), at_close=[0, 1]) == [(1 / 105, 0)]
+
+
+def test_an_open_trade_is_seen_up_to_the_last_bar_of_its_container():
+    assert excursions_of((1, 10, 100)) == [(0.10, 0.10)]
+    assert excursions_of((1, 10, 100), stop=3) == [(0.01, 0.10)]
+    assert excursions_of((2, 10, 105), at_close=[0], stop=3) == [(0, 0)]
+
+
+def test_a_trade_that_adds_is_measured_against_its_average_price():
+    assert excursions_of((1, 10, 100), (2, 10, 104), (3, -20, 103)) == [(3 / 102, 8 / 102)]
+
+
+def test_containers_are_measured_one_by_one():
+    bar, price = np.array([1, 3, 1, 2]), np.array([100, 105, 100, 105.0])
+    late, columns = np.zeros(4, bool), np.zeros((4, 3))
+    columns[1] = price[[0, 2, 3]]  # entry prices: a closed trade, then an open one and a short one
+    trades = Trades(
+        np.array([0, 2, 3]), np.array([1, -1, -1]), np.array([1, 1, -1], np.int8), columns[0], columns[1],
+        columns[2], columns[3], columns[3],
+    )  # fmt: skip
+    mae, mfe = np.empty(3), np.empty(3)
+    starts, stops = np.array([0, 1, 3, 3]), np.array([6, 3, 6])
+    excursions_of_containers(starts, trades, (bar, price, late), HIGH, LOW, stops, mae, mfe)
+    assert mae.tolist() == pytest.approx([0.01, 0.01, 5 / 105])
+    assert mfe.tolist() == pytest.approx([0.10, 0.10, 3 / 105])
