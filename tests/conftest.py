@@ -1,18 +1,119 @@
+import json
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
 
 START_TIMEOUT = 30
+COPIES = """
+import json, os, sys, threading, traceback
+names = {"__name__": "copies"}
+exec(sys.argv[1], names)
+assert threading.active_count() == 1, threading.enumerate()
+print("warm", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            folder, *arguments = json.loads(line)
+            os.chdir(folder)
+            names["main"](*arguments)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        sys.stdout.flush()
+        os._exit(0)
+    print(f"started {child}", flush=True)
+    print(f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}", flush=True)
+"""
+
+
+class WarmProcess:
+    """A process with everything imported and compiled, whose copies start at once, and may be killed.
+
+    The script defines ``main``, which a copy calls with its arguments, and starts no thread before.
+    """
+
+    def __init__(self, script: str) -> None:
+        command = [sys.executable, "-c", COPIES, script]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._said: list[str] = []
+        assert self._line() == "warm"
+
+    def start(self, *arguments: object) -> int:
+        """Start a copy in the current folder and return its process id."""
+        self._said.clear()
+        assert self._process.stdin is not None
+        words = [os.getcwd(), *(str(argument) for argument in arguments)]
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        return int(self._awaited("started"))
+
+    def said(self) -> str:
+        """Return the next line that the copy prints, while it runs or after."""
+        return self._said.pop(0) if self._said else self._line()
+
+    def wait(self) -> int:
+        """Wait until the copy has ended and return its exit code, less than zero for a signal."""
+        return int(self._awaited("ended"))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _awaited(self, what: str) -> str:
+        # What the copy itself prints may come before.
+        while not (line := self._line()).startswith(f"{what} "):
+            self._said.append(line)
+        return line.removeprefix(f"{what} ")
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the process ended"
+        return line.rstrip("\n")
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[Callable[[str], WarmProcess]]:
+    """Start a process that lives as long as the tests do, once for each script."""
+    with ExitStack() as processes:
+        known: dict[str, WarmProcess] = {}
+
+        def started(script: str) -> WarmProcess:
+            if script not in known:
+                known[script] = processes.enter_context(WarmProcess(script))
+            return known[script]
+
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty store that several processes can open, on each back end."""
+    if request.param == "sqlite":
+        return str(tmp_path / "events.sqlite")
+    url: str = request.getfixturevalue("postgres_url")
+    return url
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from admf import AdmfError, Coordinator
@@ -9,6 +11,56 @@ from admf.eventstore.record import Head, verify
 from admf.eventstore.store import EventStore
 
 WriteWalk = Callable[..., Path]
+KILLED_AT_AN_APPEND = """
+import os, signal, sys, tempfile
+import msgspec
+import psycopg_pool
+from admf.coordinator import coordinator
+from admf.eventstore import postgres, sqlite
+from admf.eventstore.store import EventStore
+
+count = 0
+
+def kill_at(fatal, moment):
+    append = EventStore.append
+
+    def counted(self, head, events, **ids):
+        global count
+        count += 1
+        if count == fatal and moment == "before":
+            die()
+        end = append(self, head, events, **ids)
+        if count == fatal:
+            die()
+        return end
+
+    def inserting(insert):
+        def inserted(*arguments, **options):
+            done = insert(*arguments, **options)
+            if count == fatal:
+                die()
+            return done
+
+        return inserted
+
+    EventStore.append = counted
+    if moment == "within":
+        for recorder in (postgres.ApplicationRecorder, sqlite.ApplicationRecorder):
+            recorder._insert_events = inserting(recorder._insert_events)
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def main(store, fatal, moment, run, method, *arguments):
+    kill_at(int(fatal), moment)
+    coordinator.new_run_id = lambda: run
+    with coordinator.Coordinator(store) as running:
+        getattr(running, method)(*(msgspec.json.decode(argument) for argument in arguments))
+    print(count)
+
+with tempfile.TemporaryDirectory() as folder, coordinator.Coordinator(folder) as warming:
+    warming.execute_workflow({"strategy": "sma_crossover", "data_file": "sp500.csv", "workflow": "backtest"})
+"""
 
 
 def write_walk_to(path: Path, bars: int = 300, seed: int = 1) -> Path:
@@ -93,6 +145,27 @@ def verified() -> Callable[[EventStore, str], Head]:
         return head
 
     return checked
+
+
+@pytest.fixture
+def killed(warm_process) -> Callable[..., int | None]:  # type: ignore[no-untyped-def]
+    """Call a method of a coordinator in a process of its own, which is killed at one of its appends.
+
+    The moment is ``before`` the append, ``within`` its transaction, when all is inserted and nothing is
+    committed, or ``after`` it. Returns the number of appends of a call that came to its end, and None for
+    one that was killed.
+    """
+    process = warm_process(KILLED_AT_AN_APPEND)
+
+    def called(
+        store: str | Path, method: str, *arguments: object, at: int, moment: str = "after", run: str = ""
+    ) -> int | None:
+        process.start(store, at, moment, run, method, *(msgspec.json.encode(a).decode() for a in arguments))
+        ended = process.wait()
+        assert ended in (0, -signal.SIGKILL)
+        return int(process.said()) if ended == 0 else None
+
+    return called
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """A run that is stopped at any moment, and resumed, ends as if it had never been stopped."""
 
-import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
-import msgspec
 import pytest
 from admf import Coordinator
 from admf.coordinator.result import WorkflowResult
 from admf.coordinator.run_history import run_history
+from admf.coordinator.workspace import Workspace
 from admf.domain.errors import CanceledError, ChangedError, ConflictError, NotFoundError
 from admf.domain.events import TrialsCompleted, WorkflowCanceled, WorkflowResumed
 from admf.eventstore.store import EventStore
@@ -36,50 +35,17 @@ WORKFLOW: dict[str, object] = {
 }
 LEVELS = {"mine.level": [1100, 1200, 1300, 1400]}
 PHASES = ("search", "folds", "confirm")
-KILLED_AT_AN_APPEND = """
-import os, signal, sys
-import msgspec
-from admf.coordinator import coordinator
-from admf.eventstore.store import EventStore
-
-store, fatal, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-append, count = EventStore.append, 0
-
-def counted(self, head, events, **ids):
-    global count
-    count += 1
-    if count == fatal and moment == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    end = append(self, head, events, **ids)
-    if count == fatal:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return end
-
-EventStore.append = counted
-coordinator.new_run_id = lambda: sys.argv[4]
-with coordinator.Coordinator(store) as running:
-    running.execute_workflow(msgspec.json.decode(sys.stdin.read()))
-print(count)
-"""
+Killed = Callable[..., int | None]
 
 
-def run_killed_at(
-    store: str | Path,
-    fatal: int,
-    moment: str = "after",
-    run: str = RUN,
-    workflow: dict[str, object] = WORKFLOW,
-) -> int:
-    """Run the workflow in a process that is killed at an append; return the appends of one that was not."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_AT_AN_APPEND, str(store), str(fatal), moment, run],
-        input=msgspec.json.encode(workflow).decode(),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (0, -signal.SIGKILL)
-    return int(done.stdout) if done.returncode == 0 else 0
+def run_number(number: int) -> str:
+    return f"workflow_20261121_101500_{number:08x}"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read models of a store in PostgreSQL are kept in the current folder: an empty one."""
+    monkeypatch.chdir(tmp_path)
 
 
 def heads(result: WorkflowResult) -> dict[str, str]:
@@ -91,13 +57,16 @@ def shards(store: EventStore, run: str) -> int:
     return sum(1 for phase in PHASES for _ in store.read(f"{run}/{phase}", topics=(topic,)))
 
 
-def tables(result: WorkflowResult) -> dict[str, list[tuple[object, ...]]]:
-    names = ("trials", "portfolio_metrics", "signals", "orders", "fills", "trades")
-    ask = result._workspace.read_models.query
-    return {
-        name: list(ask(f"SELECT * EXCLUDE run FROM {name} WHERE run = ? ORDER BY ALL", (result.run,)).rows)
-        for name in names
-    }
+def tables(workspace: Workspace) -> dict[str, dict[str, list[tuple[object, ...]]]]:
+    """Rows of the read models: by run, then by table."""
+    found: dict[str, dict[str, list[tuple[object, ...]]]] = {}
+    for name in ("phases", "trials", "portfolio_metrics", "signals", "orders", "fills", "trades"):
+        left_out = "run, stream, started_at, finished_at" if name == "phases" else "run"
+        for run, *row in workspace.read_models.query(
+            f"SELECT run, * EXCLUDE ({left_out}) FROM {name} ORDER BY ALL"
+        ).rows:
+            found.setdefault(str(run), {}).setdefault(name, []).append(tuple(row))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -106,52 +75,72 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> WorkflowResult:
     return coordinator.execute_workflow(WORKFLOW)
 
 
-@pytest.fixture(scope="module")
-def appends(tmp_path_factory: pytest.TempPathFactory) -> int:
-    return run_killed_at(tmp_path_factory.mktemp("counted"), 0)
-
-
-def test_killed_after_each_append_in_turn_and_resumed_it_equals_the_whole_run(
-    tmp_path: Path, whole: WorkflowResult, appends: int
+def test_killed_after_each_append_in_turn_and_within_the_next_one_it_is_resumed_to_the_whole_run(
+    shared_url: str, whole: WorkflowResult, killed: Killed, elsewhere: None
 ) -> None:
-    assert appends > 20
-    expected, rows = heads(whole), tables(whole)
+    expected, resumed = heads(whole), {run_number(0)}
     total = shards(whole._workspace.store, whole.run)
-    for fatal in range(2, appends + 1):
-        assert run_killed_at(tmp_path / str(fatal), fatal) == 0
-        with Coordinator(tmp_path / str(fatal)) as coordinator:
+    # This leaves the bars, so that the first append of each other run is that of its start.
+    killed(shared_url, "execute_workflow", WORKFLOW, at=1)
+    appends = killed(shared_url, "execute_workflow", WORKFLOW, at=0, run=run_number(0))
+    assert appends is not None
+    assert appends > 20
+    for fatal in range(1, appends + 1):
+        run = run_number(fatal)
+        assert killed(shared_url, "execute_workflow", WORKFLOW, at=fatal, run=run) is None
+        again = killed(shared_url, "resume_workflow", run, at=2, moment="within")
+        assert again == (0 if fatal == appends else None)
+        with Coordinator(shared_url) as coordinator:
             store = coordinator.workspace.store
-            before = shards(store, RUN)
-            simulated: list[int] = []
-            _count_simulated(coordinator, simulated)
-            result = coordinator.resume_workflow(RUN)
+            simulated = count_simulated(coordinator)
+            before = shards(store, run)
+            result = coordinator.resume_workflow(run)
             assert result.status == "completed"
             assert heads(result) == expected, f"killed at append {fatal}"
-            assert before + len(simulated) == total == shards(store, RUN)
-            assert tables(result) == rows
+            assert before + len(simulated) == total == shards(store, run)
+            resumed.add(run)
+    with Coordinator(shared_url) as coordinator:
+        found, (rows,) = tables(coordinator.workspace), tables(whole._workspace).values()
+        assert found.keys() == resumed
+        assert [run for run in found if found[run] != rows] == []
 
 
-@pytest.mark.parametrize("fatal", [3, 7, 12])
-def test_a_shard_that_was_simulated_but_not_appended_is_simulated_again(
-    tmp_path: Path, whole: WorkflowResult, fatal: int
+@pytest.mark.parametrize(("fatal", "moment"), [(1, "within"), (1, "after"), (2, "within")])
+def test_killed_before_it_has_begun_a_run_leaves_nothing_that_is_in_the_way(
+    shared_url: str, whole: WorkflowResult, killed: Killed, fatal: int, moment: str, elsewhere: None
 ) -> None:
-    run_killed_at(tmp_path, fatal, "before")
-    with Coordinator(tmp_path) as coordinator:
-        assert heads(coordinator.resume_workflow(RUN)) == heads(whole)
+    """The first append is that of the bars, the second that of the workflow's start."""
+    assert killed(shared_url, "execute_workflow", WORKFLOW, at=fatal, moment=moment, run=RUN) is None
+    with Coordinator(shared_url) as coordinator:
+        bars = (fatal, moment) != (1, "within")
+        assert [event.topic for event in coordinator.workspace.store.read_all()] == ["BarsLoaded"] * bars
+        with pytest.raises(NotFoundError, match="there is no run"):
+            coordinator.resume_workflow(RUN)
+        assert heads(coordinator.execute_workflow(WORKFLOW)) == heads(whole)
 
 
-@pytest.mark.parametrize("fatal", [2, 6, 11])
-def test_a_run_in_postgresql_resumes_as_well(
-    postgres_url: str, whole: WorkflowResult, fatal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_killed_again_and_again_it_equals_the_whole_run(
+    shared_url: str, whole: WorkflowResult, killed: Killed, elsewhere: None
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    run = f"{RUN[:-1]}{fatal % 10}"
-    run_killed_at(postgres_url, fatal, run=run)
-    with Coordinator(postgres_url) as coordinator:
-        assert heads(coordinator.resume_workflow(run)) == heads(whole)
+    """Each process appends that it carries the run on, and one thing more."""
+    killed(shared_url, "execute_workflow", WORKFLOW, at=2, run=RUN)
+    places = zip(range(60), cycle([(2, "after"), (3, "within")]), strict=False)
+    kills = next(
+        kills
+        for kills, (at, moment) in places
+        if killed(shared_url, "resume_workflow", RUN, at=at, moment=moment) is not None
+    )
+    assert kills > 20
+    with Coordinator(shared_url) as coordinator:
+        result = coordinator.result(RUN)
+        assert result.status == "completed"
+        assert heads(result) == heads(whole)
+        assert list(tables(coordinator.workspace).values()) == list(tables(whole._workspace).values())
 
 
-def _count_simulated(coordinator: Coordinator, simulated: list[int]) -> None:
+def count_simulated(coordinator: Coordinator) -> list[int]:
+    """Return a list that grows with each shard that is simulated."""
+    simulated: list[int] = []
     executor = coordinator._executor
     in_order = executor.map
 
@@ -161,16 +150,19 @@ def _count_simulated(coordinator: Coordinator, simulated: list[int]) -> None:
             yield events
 
     executor.map = counted  # type: ignore[method-assign]
+    return simulated
 
 
-def test_a_run_resumes_without_its_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_resumes_without_its_data_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: Killed
+) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [f"2020-01-{day:02},{day},{day + 1},{day - 0.5},{day + 0.5},100" for day in range(1, 32)]
     (tmp_path / "mine.csv").write_text("Date,Open,High,Low,Close,Volume\n" + "\n".join(rows))
     workflow: dict[str, object] = {"workflow": "backtest", "strategy": "breakout", "data_file": "mine.csv"}
     with Coordinator(tmp_path / "store") as coordinator:
         expected = heads(coordinator.execute_workflow(workflow))
-        run_killed_at(tmp_path / "store", 2, workflow=workflow)
+        killed(tmp_path / "store", "execute_workflow", workflow, at=2, run=RUN)
         (tmp_path / "mine.csv").unlink()
         assert heads(coordinator.resume_workflow(RUN)) == expected
 
@@ -189,9 +181,9 @@ def test_an_unknown_run_is_not_found() -> None:
 
 
 def test_of_two_that_resume_at_once_one_goes_on_and_the_other_stops(
-    tmp_path: Path, whole: WorkflowResult
+    tmp_path: Path, whole: WorkflowResult, killed: Killed
 ) -> None:
-    run_killed_at(tmp_path, 6)
+    killed(tmp_path, "execute_workflow", WORKFLOW, at=6, run=RUN)
     with Coordinator(tmp_path) as first, Coordinator(tmp_path) as second:
         taken = False
         map_shards = first._executor.map
@@ -214,9 +206,9 @@ def test_of_two_that_resume_at_once_one_goes_on_and_the_other_stops(
 
 
 def test_a_run_that_is_canceled_elsewhere_stops_before_its_next_append_and_can_be_resumed(
-    tmp_path: Path, whole: WorkflowResult
+    tmp_path: Path, whole: WorkflowResult, killed: Killed
 ) -> None:
-    run_killed_at(tmp_path, 6)
+    killed(tmp_path, "execute_workflow", WORKFLOW, at=6, run=RUN)
     with Coordinator(tmp_path) as running, Coordinator(tmp_path) as elsewhere:
         map_shards = running._executor.map
 
@@ -236,7 +228,7 @@ def test_a_run_that_is_canceled_elsewhere_stops_before_its_next_append_and_can_b
 
 
 def test_a_strategy_that_was_changed_by_one_character_is_refused_unless_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: Killed
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = (
@@ -249,7 +241,7 @@ def test_a_strategy_that_was_changed_by_one_character_is_refused_unless_accepted
         "strategies": [{"name": "mine", "type": "mine.py:mine"}],
         "workflow": [search],
     }
-    run_killed_at(tmp_path / "store", 4, workflow=workflow)
+    killed(tmp_path / "store", "execute_workflow", workflow, at=4, run=RUN)
     (tmp_path / "mine.py").write_text(source.replace("close > level", "close < level"))
     with Coordinator(tmp_path / "store") as coordinator:
         with pytest.raises(ChangedError, match=r"began with other code: strategy mine was \w+, is \w+"):

@@ -48,14 +48,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventStore
         yield opened
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty store that several processes can open, on each back end."""
-    return (
-        str(tmp_path / "s.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    )
-
-
 @pytest.fixture(scope="session")
 def every_event() -> tuple[Event, ...]:
     """One event of each type; numeric ones with NaN, infinity, both zeros and text of many scripts."""
