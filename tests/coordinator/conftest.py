@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from admf import AdmfError, Coordinator
 from admf.coordinator.result import WorkflowResult
+from admf.coordinator.workspace import Workspace
 from admf.eventstore.record import Head, verify
 from admf.eventstore.store import EventStore
 
@@ -132,6 +133,22 @@ def train_and_test(folder: Path) -> dict[str, object]:
 @pytest.fixture
 def heads() -> Callable[[WorkflowResult], dict[str, str]]:
     return lambda result: {name: phase.head_hash for name, phase in result.phases.items()}
+
+
+@pytest.fixture
+def rows_by_run() -> Callable[[Workspace], dict[str, dict[str, list[tuple[object, ...]]]]]:
+    """Read the rows of all runs in the read models, without what differs from run to run, by table."""
+
+    def read(workspace: Workspace) -> dict[str, dict[str, list[tuple[object, ...]]]]:
+        found: dict[str, dict[str, list[tuple[object, ...]]]] = {}
+        for name in ("phases", "trials", "portfolio_metrics", "signals", "orders", "fills", "trades"):
+            left_out = "run, stream, started_at, finished_at" if name == "phases" else "run"
+            sql = f"SELECT run, * EXCLUDE ({left_out}) FROM {name} ORDER BY ALL"
+            for run, *row in workspace.read_models.query(sql).rows:
+                found.setdefault(str(run), {}).setdefault(name, []).append(tuple(row))
+        return found
+
+    return read
 
 
 @pytest.fixture

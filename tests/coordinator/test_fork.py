@@ -1,6 +1,6 @@
 """A fork reuses the first phases of a run by reference, and executes the rest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,7 @@ from admf.coordinator.run_history import run_history
 from admf.coordinator.stream_writer import Journal, StreamWriter
 from admf.coordinator.trace_query import TraceQuery
 from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.workspace import Workspace
 from admf.domain.errors import ConfigurationError, NotFoundError
 from admf.domain.events import PhaseReused, PhaseStarted, WorkflowForked, WorkflowStarted
 from admf.eventstore.record import Head
@@ -19,6 +20,7 @@ from admf.eventstore.store import EventStore, open_store
 
 LATER = "out_of_sample.data.start=2000-09-01"
 Heads = Callable[[WorkflowResult], dict[str, str]]
+RowsByRun = Callable[[Workspace], dict[str, dict[str, list[tuple[object, ...]]]]]
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def forks(store: EventStore, run: str) -> list[WorkflowForked]:
 
 
 def streams(store: EventStore, run: str) -> set[str]:
-    return {recorded.stream for recorded in store.read_all() if recorded.stream.startswith(run)}
+    """Names of a run's streams."""
+    names = {recorded.stream for recorded in store.read_all()}
+    return {name for name in names if name.partition("/")[0] == run}
 
 
 def test_a_fork_without_changes_ends_as_the_run_did(
@@ -214,56 +218,40 @@ def test_rows_of_reused_phases_are_not_repeated_in_the_read_models(
     assert ask(documented, (fork.run,)).rows == ask(documented, (source.run,)).rows
 
 
-class KilledError(BaseException):
-    """Stands for the end of the process: nothing but this is raised, and nothing catches it."""
-
-
-@pytest.fixture
-def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Let the process end right after the n-th append from now on; 0 undoes it."""
-    append = EventStore.append
-
-    def arm(fatal: int) -> None:
-        count = 0
-
-        def counted(self: EventStore, head: Head, events, **ids: str) -> Head:  # type: ignore[no-untyped-def]
-            nonlocal count
-            count += 1
-            end = append(self, head, events, **ids)
-            if count == fatal:
-                raise KilledError
-            return end
-
-        monkeypatch.setattr(EventStore, "append", counted if fatal else append)
-
-    yield arm
-    arm(0)
-
-
-def test_a_fork_that_is_killed_after_any_append_resumes_and_ends_as_one_that_was_not(
-    coordinator: Coordinator,
-    store: EventStore,
-    source: WorkflowResult,
+def test_a_fork_that_is_killed_at_any_append_resumes_and_ends_as_one_that_was_not(
+    shared_url: str,
+    folder: Path,
+    train_and_test: dict[str, object],
+    killed: Callable[..., int | None],
     heads: Heads,
-    killed_at: Callable[[int], None],
+    rows_by_run: RowsByRun,
 ) -> None:
-    expected = heads(coordinator.fork_workflow(source.run, "out_of_sample", [LATER]))
-    known = set(streams(store, "workflow_"))
-    kills = 0
-    while True:
-        killed_at(kills + 1)
-        try:
-            coordinator.fork_workflow(source.run, "out_of_sample", [LATER])
-            break
-        except KilledError:
-            kills += 1
-        killed_at(0)
-        (run,) = {stream.partition("/")[0] for stream in streams(store, "workflow_") - known}
-        assert heads(coordinator.resume_workflow(run)) == expected, f"killed at append {kills}"
-        assert [event.run for event in forks(store, source.run)].count(run) == 1
-        assert f"{run}/training" not in streams(store, run)
-        known = streams(store, "workflow_")
-    assert kills > 5
+    """Killed after each append in turn and once more within the next one; forking again does as well."""
+    fork = ("fork_workflow", "source", "out_of_sample", [LATER])
+    killed(shared_url, "execute_workflow", train_and_test, at=0, run="source")
+    appends = killed(shared_url, *fork, at=0, run="expected")
+    assert appends is not None
+    assert appends > 5
+    assert killed(shared_url, *fork, at=1, moment="within", run="never begun") is None
+    resumed = [f"resumed {fatal}" for fatal in range(1, appends + 1)]
+    repeated = [f"repeated {fatal}" for fatal in range(1, appends + 1)]
+    for fatal, (run, other) in enumerate(zip(resumed, repeated, strict=True), start=1):
+        assert killed(shared_url, *fork, at=fatal, run=run) is None
+        again = killed(shared_url, "resume_workflow", run, at=2, moment="within")
+        assert again == (0 if fatal == appends else None)
+        assert killed(shared_url, *fork, at=0, run=other) == appends
+        with Coordinator(shared_url) as coordinator:
+            result = coordinator.resume_workflow(run)
+            assert result.status == "completed"
+            assert heads(result) == heads(coordinator.result("expected")), f"killed at append {fatal}"
+            assert streams(coordinator.workspace.store, run) == {run, f"{run}/out_of_sample"}
+    with Coordinator(shared_url) as coordinator:
+        known = [event.run for event in forks(coordinator.workspace.store, "source")]
+        assert sorted(known) == sorted(["expected", *resumed, *repeated])
+        rows = rows_by_run(coordinator.workspace)
+        assert rows.keys() == {"source", *known}
+        assert [run for run in known if rows[run] != rows["expected"]] == []
+        assert verify_workspace(coordinator.workspace).violations == ()
 
 
 def test_a_run_that_is_under_way_can_be_forked_and_goes_on(

@@ -36,6 +36,7 @@ WORKFLOW: dict[str, object] = {
 LEVELS = {"mine.level": [1100, 1200, 1300, 1400]}
 PHASES = ("search", "folds", "confirm")
 Killed = Callable[..., int | None]
+RowsByRun = Callable[[Workspace], dict[str, dict[str, list[tuple[object, ...]]]]]
 
 
 def run_number(number: int) -> str:
@@ -57,18 +58,6 @@ def shards(store: EventStore, run: str) -> int:
     return sum(1 for phase in PHASES for _ in store.read(f"{run}/{phase}", topics=(topic,)))
 
 
-def tables(workspace: Workspace) -> dict[str, dict[str, list[tuple[object, ...]]]]:
-    """Rows of the read models: by run, then by table."""
-    found: dict[str, dict[str, list[tuple[object, ...]]]] = {}
-    for name in ("phases", "trials", "portfolio_metrics", "signals", "orders", "fills", "trades"):
-        left_out = "run, stream, started_at, finished_at" if name == "phases" else "run"
-        for run, *row in workspace.read_models.query(
-            f"SELECT run, * EXCLUDE ({left_out}) FROM {name} ORDER BY ALL"
-        ).rows:
-            found.setdefault(str(run), {}).setdefault(name, []).append(tuple(row))
-    return found
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> WorkflowResult:
     coordinator = Coordinator(tmp_path_factory.mktemp("whole"))
@@ -76,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> WorkflowResult:
 
 
 def test_killed_after_each_append_in_turn_and_within_the_next_one_it_is_resumed_to_the_whole_run(
-    shared_url: str, whole: WorkflowResult, killed: Killed, elsewhere: None
+    shared_url: str, whole: WorkflowResult, killed: Killed, rows_by_run: RowsByRun, elsewhere: None
 ) -> None:
     expected, resumed = heads(whole), {run_number(0)}
     total = shards(whole._workspace.store, whole.run)
@@ -100,7 +89,7 @@ def test_killed_after_each_append_in_turn_and_within_the_next_one_it_is_resumed_
             assert before + len(simulated) == total == shards(store, run)
             resumed.add(run)
     with Coordinator(shared_url) as coordinator:
-        found, (rows,) = tables(coordinator.workspace), tables(whole._workspace).values()
+        found, (rows,) = rows_by_run(coordinator.workspace), rows_by_run(whole._workspace).values()
         assert found.keys() == resumed
         assert [run for run in found if found[run] != rows] == []
 
@@ -120,7 +109,7 @@ def test_killed_before_it_has_begun_a_run_leaves_nothing_that_is_in_the_way(
 
 
 def test_killed_again_and_again_it_equals_the_whole_run(
-    shared_url: str, whole: WorkflowResult, killed: Killed, elsewhere: None
+    shared_url: str, whole: WorkflowResult, killed: Killed, rows_by_run: RowsByRun, elsewhere: None
 ) -> None:
     """Each process appends that it carries the run on, and one thing more."""
     killed(shared_url, "execute_workflow", WORKFLOW, at=2, run=RUN)
@@ -135,7 +124,9 @@ def test_killed_again_and_again_it_equals_the_whole_run(
         result = coordinator.result(RUN)
         assert result.status == "completed"
         assert heads(result) == heads(whole)
-        assert list(tables(coordinator.workspace).values()) == list(tables(whole._workspace).values())
+        assert list(rows_by_run(coordinator.workspace).values()) == list(
+            rows_by_run(whole._workspace).values()
+        )
 
 
 def count_simulated(coordinator: Coordinator) -> list[int]:
