@@ -19,78 +19,78 @@ import pytest
 START_TIMEOUT = 30
 COPIES = """
 import json, os, sys, threading, traceback
+
+def note(number):
+    os.write(int(sys.argv[2]), b"%d\\n" % number)
+
 names = {"__name__": "copies"}
 exec(sys.argv[1], names)
 assert threading.active_count() == 1, threading.enumerate()
-print("warm", flush=True)
+note(0)
 for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
+    copy = os.fork()
+    if copy == 0:
         try:
             folder, *arguments = json.loads(line)
             os.chdir(folder)
             names["main"](*arguments)
+            sys.stdout.flush()
+            os._exit(0)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
-        sys.stdout.flush()
-        os._exit(0)
-    print(f"started {child}", flush=True)
-    print(f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}", flush=True)
+    note(copy)
+    note(os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
 """
 
 
 class WarmProcess:
     """A process with everything imported and compiled, whose copies start at once, and may be killed.
 
-    The script defines ``main``, which a copy calls with its arguments, and starts no thread before.
+    The script defines ``main``, which a copy calls with its arguments, and starts no thread before. One copy
+    runs at a time.
     """
 
     def __init__(self, script: str) -> None:
-        command = [sys.executable, "-c", COPIES, script]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._said: list[str] = []
-        assert self._line() == "warm"
+        reads, writes = os.pipe()
+        command = [sys.executable, "-c", COPIES, script, str(writes)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(writes,), text=True
+        )
+        os.close(writes)
+        self._notes = open(reads)  # noqa: SIM115
+        self._copy = 0
 
     def start(self, *arguments: object) -> int:
         """Start a copy in the current folder and return its process id."""
-        self._said.clear()
         assert self._process.stdin is not None
         words = [os.getcwd(), *(str(argument) for argument in arguments)]
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
-        return int(self._awaited("started"))
+        self._copy = int(self._notes.readline())
+        return self._copy
 
     def said(self) -> str:
-        """Return the next line that the copy prints, while it runs or after."""
-        return self._said.pop(0) if self._said else self._line()
+        """Return the next line that the copy prints."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
 
     def wait(self) -> int:
         """Wait until the copy has ended and return its exit code, less than zero for a signal."""
-        return int(self._awaited("ended"))
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        ended = int(self._notes.readline())
+        self._copy = 0
+        return ended
 
     def __enter__(self) -> Self:
+        assert self._notes.readline() == "0\n", "the script failed"
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _awaited(self, what: str) -> str:
-        # What the copy itself prints may come before.
-        while not (line := self._line()).startswith(f"{what} "):
-            self._said.append(line)
-        return line.removeprefix(f"{what} ")
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the process ended"
-        return line.rstrip("\n")
+        if self._copy:
+            os.kill(self._copy, signal.SIGKILL)
+        self._process.kill()
+        self._process.communicate()
+        self._notes.close()
 
 
 @pytest.fixture(scope="session")

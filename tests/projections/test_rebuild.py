@@ -1,5 +1,6 @@
 """Building the read models anew, beside the old ones, by processes that may be killed at any moment."""
 
+import os
 import random
 import signal
 import subprocess
@@ -15,8 +16,12 @@ from admf.projections.read_models import ReadModels
 
 
 def contents(models):
+    """Every row of every table, as text; all in one query, since each opens the file anew."""
     tables = [table for (table,) in models.query("SHOW TABLES").rows]
-    return {table: sorted(models.query(f"FROM {table}").rows, key=repr) for table in tables}
+    rows = models.query(
+        " UNION ALL ".join(f"SELECT '{table}', t::TEXT FROM {table} t" for table in tables)
+    ).rows
+    return {table: sorted(row for name, row in rows if name == table) for table in tables}
 
 
 def files(folder):
@@ -29,12 +34,12 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def log(append, log_groups, tmp_path):
-    """A log of the small run, in a file that several processes can read."""
-    with open_store(tmp_path / "events.sqlite") as store:
+def log(append, log_groups, shared_url):
+    """A log of the small run, in a store that several processes can read."""
+    with open_store(shared_url) as store:
         for stream, events in log_groups:
             append(store, stream, events)
-    return tmp_path / "events.sqlite"
+    return shared_url
 
 
 @pytest.mark.parametrize("kept", ["in a file", "in memory"])
@@ -99,7 +104,8 @@ def test_a_rebuild_that_fails_leaves_the_old_rows_and_no_file(small_run, append,
         models.rebuild()
     assert files(path.parent) == [path.name]
     with duckdb.connect(str(path), read_only=True) as connection:
-        assert sorted(connection.execute("FROM fills").fetchall(), key=repr) == before["fills"]
+        left = connection.execute("SELECT t::TEXT FROM fills t").fetchall()
+        assert sorted(row for (row,) in left) == before["fills"]
 
 
 @pytest.mark.parametrize("kept", ["in a file", "in memory"])
@@ -124,58 +130,61 @@ def test_tables_of_another_version_stay_until_their_successors_are_complete(smal
 
 
 DIE = """
-import os, signal, sys
+import os, signal
 from pathlib import Path
+import duckdb, pandas, psycopg_pool
+from admf.domain import events
+from admf.eventstore import postgres, sqlite
 from admf.eventstore.store import open_store
 from admf.projections import read_models
 from admf.projections.recorder import DuckDBRecorder
 
-log, file, moment, method = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 insert, replace, count = DuckDBRecorder.insert, os.replace, 0
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def insert_or_die(*arguments):
-    global count
-    insert(*arguments)
-    count += 1
-    if moment.isdigit() and count > int(moment):
-        die()
+def main(log, file, moment, method):
+    def insert_or_die(*arguments):
+        global count
+        insert(*arguments)
+        count += 1
+        if moment.isdigit() and count > int(moment):
+            die()
 
-def replace_or_die(*arguments):
-    if moment == "before":
-        die()
-    replace(*arguments)
-    if moment == "after":
-        die()
+    def replace_or_die(*arguments):
+        if moment == "before":
+            die()
+        replace(*arguments)
+        if moment == "after":
+            die()
 
-DuckDBRecorder.insert = insert_or_die
-os.replace = replace_or_die
-read_models.GROUP = 5
-models = read_models.ReadModels(file, open_store(log))
-print("ready", flush=True)
-while True:
-    getattr(models, method)()
-    if moment != "any":
-        break
-    if method == "catch_up":
-        file.unlink()
+    DuckDBRecorder.insert = insert_or_die
+    os.replace = replace_or_die
+    read_models.GROUP = 5
+    models = read_models.ReadModels(Path(file), open_store(log))
+    print("ready", flush=True)
+    while True:
+        getattr(models, method)()
+        if moment != "any":
+            break
+        if method == "catch_up":
+            Path(file).unlink()
 """
 
 
-def dying(log, path, moment, method):
-    arguments = [sys.executable, "-c", DIE, str(log), str(path), moment, method]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def dying(warm_process):
+    return warm_process(DIE)
 
 
 @pytest.mark.parametrize("moment", ["0", "3", "7", "12", "before", "after"])
-def test_a_rebuild_that_was_killed_leaves_the_old_rows_and_the_next_one_clears_up(log, path, moment):
+def test_a_rebuild_that_was_killed_leaves_the_old_rows_and_the_next_one_clears_up(log, path, dying, moment):
     with open_store(log) as store:
         models = ReadModels(path, store)
         before = contents(models)
-        with dying(log, path, moment, "rebuild") as process:
-            assert process.wait() == -signal.SIGKILL
+        dying.start(log, path, moment, "rebuild")
+        assert dying.wait() == -signal.SIGKILL
         assert ("readmodels.rebuilding.duckdb" in files(path.parent)) == (moment != "after")
         assert contents(models) == before
         assert models.rebuild() == 22
@@ -184,15 +193,16 @@ def test_a_rebuild_that_was_killed_leaves_the_old_rows_and_the_next_one_clears_u
 
 
 @pytest.mark.parametrize("method", ["catch_up", "rebuild"])
-def test_after_a_kill_at_a_random_moment_the_next_query_is_right(log, path, method):
+def test_after_a_kill_at_a_random_moment_the_next_query_is_right(log, path, dying, method):
     moments = random.Random(20261121)
     with open_store(log) as store, ReadModels(None, store) as whole:
         expected = contents(whole)
-        for _ in range(8):
-            with dying(log, path, "any", method) as process:
-                assert process.stdout.readline() == "ready\n"
-                time.sleep(moments.uniform(0.0, 0.25))
-                process.kill()
+        for _ in range(20):
+            process = dying.start(log, path, "any", method)
+            assert dying.said() == "ready"
+            time.sleep(moments.uniform(0.0, 0.25))
+            os.kill(process, signal.SIGKILL)
+            assert dying.wait() == -signal.SIGKILL
             assert contents(ReadModels(path, store)) == expected
 
 
