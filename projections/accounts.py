@@ -1,53 +1,42 @@
 """What follows from fills: the account after each one, and the trades of each container."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..domain.errors import CorruptionError
-from ..domain.events import Column, Float64, Int16, Int32, Int64, OrdersFilled
+from ..domain.events import Column, Float64, Int16, Int32, Int64, OrdersFilled, TrialsCompleted
 from ..domain.portfolio import Trades, round_trips_of_containers, settle_containers
-from .recorder import DuckDBRecorder
+from .fold import Fold, Phase
 
-FILLS_WITH_MARK = """
-SELECT x.n, x.container, x.symbol, x.bar, x.quantity, x.price, x.fee, x.position, t.stop_bar - 1 AS last_bar,
-    b.close AS mark
-FROM data.fills x
-JOIN data.trials t ON t.phase_key = x.phase_key AND t.container = x.container
-JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
-JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar = t.stop_bar - 1
-WHERE x.phase_key = ? AND x.container BETWEEN ? AND ? AND t.n BETWEEN ? AND ?
-ORDER BY x.container, x.n
-"""
 WITHOUT_EXIT = """
 SELECT * REPLACE (nullif(exit_bar, -1) AS exit_bar, nullif(exit_n, -1) AS exit_n) FROM columns
 """
 
 
-class MarkedFills(NamedTuple):
-    """Fills by container, with the container's last bar and the close at it."""
+class Fills(NamedTuple):
+    """Rows of `data.fills` of one phase, by container, and in order."""
 
     n: Int64
     container: Int32
+    order_number: Int32
     symbol: Int16
     bar: Int32
     quantity: Float64
     price: Float64
     fee: Float64
     position: Float64
-    last_bar: Int32
-    mark: Float64
+    cash: Float64
 
 
-def fill_columns(event: OrdersFilled, phase_key: int, first: int, capital: float) -> dict[str, Column]:
-    """Columns of the fills of one event with the account after each.
+def settled_fills(event: OrdersFilled, first: int, capital: float) -> Fills:
+    """Compute the account after each fill of one event.
 
     Parameters
     ----------
     event
         All fills of each of its containers, in order.
-    phase_key
-        The phase.
     first
         Number in its stream of the event's first row.
     capital
@@ -58,7 +47,7 @@ def fill_columns(event: OrdersFilled, phase_key: int, first: int, capital: float
     CorruptionError
         A container has fills in two symbols.
     """
-    order = np.argsort(event.container, kind="stable")
+    order = _by_container(event.container)
     container, symbol = event.container[order], event.symbol[order]
     mixed = np.flatnonzero((np.diff(container) == 0) & (np.diff(symbol) != 0))
     if mixed.size:
@@ -68,67 +57,97 @@ def fill_columns(event: OrdersFilled, phase_key: int, first: int, capital: float
             "Check the log with `admf verify`."
         )
     quantity, price, fee = event.quantity[order], event.price[order], event.fee[order]
-    position, cash = np.empty(order.size), np.empty(order.size)
+    position, cash = np.empty(container.size), np.empty(container.size)
     settle_containers(_starts(container), quantity, price, fee, capital, position, cash)
+    return Fills(
+        np.arange(first, first + container.size)[order],
+        container,
+        event.order[order],
+        symbol,
+        event.bar[order],
+        quantity,
+        price,
+        fee,
+        position,
+        cash,
+    )
+
+
+def gather_trades(fold: Fold, phase: Phase, event: TrialsCompleted, parts: Sequence[Fills]) -> Int16:
+    """Derive the trades of containers from their fills, and return the symbol that each of them traded.
+
+    Parameters
+    ----------
+    fold, phase
+        Where the trades are written, and the phase.
+    event
+        The containers.
+    parts
+        What was filled since the trials before these.
+    """
+    symbols = np.zeros(event.container.size, np.int16)
+    fills = _joined(parts, event.container) if parts else None
+    if fills is None:
+        return symbols
+    starts = _starts(fills.container)
+    sorter = np.argsort(event.container)
+    trial = sorter[np.searchsorted(event.container, fills.container[starts[:-1]], sorter=sorter)]
+    symbols[trial] = fills.symbol[starts[:-1]]
+    last_bar = event.stop_bar - 1
+    mark = np.full(symbols.size, np.nan)
+    held = trial[fills.position[starts[1:] - 1] != 0.0]
+    for symbol, bar in set(zip(symbols[held].tolist(), last_bar[held].tolist(), strict=True)):
+        mark[(symbols == symbol) & (last_bar == bar)] = fold.close(phase, symbol, bar)
+    room = Trades.empty(fills.container.size)
+    count = round_trips_of_containers(
+        starts, fills.quantity, fills.price, fills.fee, fills.position, mark[trial], room
+    )
+    columns = _trade_columns(room, count, fills, np.repeat(last_bar[trial], np.diff(starts)))
+    phase_key: dict[str, Column] = {"phase_key": np.full(count, phase.key, np.int32)}
+    fold.recorder.gather("data.trades", phase_key | columns, WITHOUT_EXIT)
+    return symbols
+
+
+def _trade_columns(trades: Trades, count: int, fills: Fills, last_bar: Int32) -> dict[str, Column]:
+    """Columns of the first ``count`` trades; ``last_bar`` is that of the container of each fill."""
+    entry, exit_ = trades.entry_fill[:count], trades.exit_fill[:count]
+    closed = exit_ >= 0
+    owner = fills.container[entry]
+    starts = _starts(owner)
+    left = np.where(closed, fills.bar[exit_], last_bar[entry])
     return {
-        "phase_key": np.full(order.size, phase_key, np.int32),
-        "n": first + order,
-        "container": container,
-        "order_number": event.order[order],
-        "symbol": symbol,
-        "bar": event.bar[order],
-        "quantity": quantity,
-        "price": price,
-        "fee": fee,
-        "position": position,
-        "cash": cash,
+        "container": owner,
+        "number": np.arange(1, owner.size + 1) - np.repeat(starts[:-1], np.diff(starts)),
+        "symbol": fills.symbol[entry],
+        "side": trades.side[:count],
+        "quantity": trades.quantity[:count],
+        "entry_bar": fills.bar[entry],
+        "entry_price": trades.entry_price[:count],
+        "exit_bar": np.where(closed, left, -1),
+        "exit_price": trades.exit_price[:count],
+        "fee": trades.fee[:count],
+        "pnl": trades.pnl[:count],
+        "bars": left - fills.bar[entry],
+        "entry_n": fills.n[entry],
+        "exit_n": np.where(closed, fills.n[exit_], -1),
     }
 
 
-def insert_trades(recorder: DuckDBRecorder, phase_key: int, first: int, container: Int32) -> None:
-    """Derive the trades of containers whose fills, and trials from row ``first``, have been written."""
-    bounds = int(container.min()), int(container.max())
-    rows = first, first + container.size - 1
-    fills = MarkedFills(**recorder.columns(FILLS_WITH_MARK, (phase_key, *bounds, *rows)))
-    starts = _starts(fills.container)
-    room = Trades.empty(fills.container.size)
-    count = round_trips_of_containers(
-        starts,
-        fills.quantity,
-        fills.price,
-        fills.fee,
-        fills.position,
-        fills.mark[starts[:-1]],
-        room,
-    )
-    if count == 0:
-        return
-    entry, exit_ = room.entry_fill[:count], room.exit_fill[:count]
-    closed = exit_ >= 0
-    owner = fills.container[entry]
-    trades_before = np.repeat(_starts(owner)[:-1], np.diff(_starts(owner)))
-    left = np.where(closed, fills.bar[exit_], fills.last_bar[entry])
-    recorder.insert(
-        "data.trades",
-        {
-            "phase_key": np.full(count, phase_key, np.int32),
-            "container": owner,
-            "number": np.arange(1, count + 1) - trades_before,
-            "symbol": fills.symbol[entry],
-            "side": room.side[:count],
-            "quantity": room.quantity[:count],
-            "entry_bar": fills.bar[entry],
-            "entry_price": room.entry_price[:count],
-            "exit_bar": np.where(closed, left, -1),
-            "exit_price": room.exit_price[:count],
-            "fee": room.fee[:count],
-            "pnl": room.pnl[:count],
-            "bars": left - fills.bar[entry],
-            "entry_n": fills.n[entry],
-            "exit_n": np.where(closed, fills.n[exit_], -1),
-        },
-        WITHOUT_EXIT,
-    )
+def _joined(parts: Sequence[Fills], containers: Int32) -> Fills | None:
+    """Join the fills of these containers; None if there are none."""
+    columns: dict[str, np.ndarray] = {
+        name: np.concatenate([part[place] for part in parts]) for place, name in enumerate(Fills._fields)
+    }
+    chosen = np.isin(columns["container"], containers)
+    if not chosen.all():
+        columns = {name: column[chosen] for name, column in columns.items()}
+    order = _by_container(columns["container"])
+    return Fills(**{name: column[order] for name, column in columns.items()}) if chosen.any() else None
+
+
+def _by_container(container: Int32) -> Int64 | slice:
+    """Index that sorts rows by container and leaves them in order otherwise."""
+    return slice(None) if (np.diff(container) >= 0).all() else np.argsort(container, kind="stable")
 
 
 def _starts(container: Int32) -> Int64:

@@ -9,6 +9,7 @@ import msgspec
 
 from ..domain.errors import AdmfError
 from ..eventstore.record import Recorded
+from .fold import Fold
 from .projection import apply
 from .recorder import DuckDBRecorder
 from .schema import create, quoted
@@ -95,6 +96,7 @@ class _Tables:
 
     def __init__(self, recorder: DuckDBRecorder, run: str) -> None:
         self._recorder = recorder
+        self._fold = Fold(recorder)
         self._run = run
         self._kept = str(recorder.connection.execute("SELECT current_database()").fetchall()[0][0])
         self.rows = 0
@@ -114,8 +116,9 @@ class _Tables:
     def project(self, recorded: Recorded) -> Iterator[Difference]:
         try:
             with self._recorder.transaction():
-                apply(recorded.event, recorded, self._recorder)
+                apply(recorded.event, recorded, self._fold)
         except (AdmfError, duckdb.Error) as error:
+            self._fold = Fold(self._recorder)
             yield Difference(recorded.address, f"{recorded.topic} can't be projected: {error}")
 
     def compare(self, table: str, key: tuple[str, ...]) -> Iterator[Difference]:

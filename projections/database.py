@@ -1,7 +1,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import duckdb
 from ..domain.errors import CorruptionError, StoreError
 from .recorder import DuckDBRecorder
 
-SETTINGS = {"enable_external_access": False, "lock_configuration": True}
+SETTINGS: dict[str, bool] = {"enable_external_access": False, "lock_configuration": True}
+FOR_REBUILDING = SETTINGS | {"preserve_insertion_order": False}
+"""Rows that don't wait for those before them are written in half the time."""
 HEADERS = 12_288
 """Bytes that DuckDB writes into a new file before anything else."""
 UNWRITABLE = ("Cannot open file", "Could not write", "No space left")
@@ -107,7 +109,7 @@ class Database:
                     if path.exists():
                         _connect_to(path).close()
                     _remove(path)
-                    return _connect_to(path)
+                    return _connect_to(path, FOR_REBUILDING)
                 except duckdb.Error as error:
                     if not _is_held(error):
                         _remove(path)
@@ -156,8 +158,8 @@ class Database:
         return self._memory.cursor()
 
 
-def _connect_to(path: Path) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(str(path), config=dict(SETTINGS))
+def _connect_to(path: Path, settings: Mapping[str, bool] = SETTINGS) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(str(path), config=dict(settings))
 
 
 def _connect_to_memory() -> duckdb.DuckDBPyConnection:

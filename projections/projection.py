@@ -5,7 +5,6 @@ from functools import singledispatch
 import msgspec
 import numpy as np
 
-from ..domain.errors import CorruptionError
 from ..domain.events import (
     BarsLoaded,
     Column,
@@ -28,8 +27,9 @@ from ..domain.events import (
     WorkflowStarted,
 )
 from ..eventstore.record import Recorded
+from .fold import Fold, Phase
 from .recorder import DuckDBRecorder
-from .schema import add_metrics, quoted
+from .schema import quoted
 
 RESUME = "UPDATE data.{table} SET status = 'running', error = NULL, finished_at = NULL WHERE run = ?"
 END_RUN = "UPDATE data.runs SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE run = ?"
@@ -50,7 +50,7 @@ RENAMED = {"order": "order_number"}
 
 
 @singledispatch
-def apply(event: object, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def apply(event: object, recorded: Recorded, fold: Fold) -> None:
     """Write the rows that an event adds or changes, inside the caller's transaction.
 
     Events of a type without a function here change nothing.
@@ -63,8 +63,8 @@ def apply(event: object, recorded: Recorded, recorder: DuckDBRecorder) -> None:
 
 
 @apply.register
-def _(event: WorkflowStarted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    recorder.execute(
+def _(event: WorkflowStarted, recorded: Recorded, fold: Fold) -> None:
+    fold.recorder.execute(
         "INSERT INTO data.runs VALUES (?, ?, 'running', make_timestamp(?), NULL, ?, ?, ?, ?, ?, NULL)",
         (
             recorded.stream,
@@ -80,83 +80,84 @@ def _(event: WorkflowStarted, recorded: Recorded, recorder: DuckDBRecorder) -> N
 
 
 @apply.register
-def _(_event: WorkflowResumed, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    recorder.execute(RESUME.format(table="runs"), (recorded.stream,))
-    recorder.execute(RESUME.format(table="phases") + " AND status = 'failed'", (recorded.stream,))
+def _(_event: WorkflowResumed, recorded: Recorded, fold: Fold) -> None:
+    fold.recorder.execute(RESUME.format(table="runs"), (recorded.stream,))
+    fold.recorder.execute(RESUME.format(table="phases") + " AND status = 'failed'", (recorded.stream,))
 
 
 @apply.register
-def _(_event: WorkflowCompleted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    recorder.execute(END_RUN, ("completed", None, _microseconds(recorded), recorded.stream))
+def _(_event: WorkflowCompleted, recorded: Recorded, fold: Fold) -> None:
+    fold.recorder.execute(END_RUN, ("completed", None, _microseconds(recorded), recorded.stream))
 
 
 @apply.register
-def _(event: WorkflowFailed, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _(event: WorkflowFailed, recorded: Recorded, fold: Fold) -> None:
     error = f"phase {event.phase}: {event.message}"
-    recorder.execute(END_RUN, ("failed", error, _microseconds(recorded), recorded.stream))
+    fold.recorder.execute(END_RUN, ("failed", error, _microseconds(recorded), recorded.stream))
 
 
 @apply.register
-def _(event: WorkflowCanceled, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    recorder.execute(END_RUN, ("canceled", event.reason, _microseconds(recorded), recorded.stream))
+def _(event: WorkflowCanceled, recorded: Recorded, fold: Fold) -> None:
+    fold.recorder.execute(END_RUN, ("canceled", event.reason, _microseconds(recorded), recorded.stream))
 
 
 @apply.register
-def _(event: PhaseStarted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    key = _phase_key(recorder, recorded.stream)
-    recorder.execute(
+def _(event: PhaseStarted, recorded: Recorded, fold: Fold) -> None:
+    key = _phase_key(fold.recorder, recorded.stream)
+    fold.recorder.execute(
         "UPDATE data.phases SET type = ?, status = 'running', started_at = make_timestamp(?), capital = ?, "
         "log = coalesce(json_extract_string(?, 'log'), 'full') WHERE phase_key = ?",
         (event.type, _microseconds(recorded), event.capital, event.configuration, key),
     )
+    fold.start(Phase(recorded.stream, key, event.capital, fills=[]))
     for number, feed in enumerate(event.feeds):
-        recorder.execute(
+        fold.recorder.execute(
             "INSERT INTO data.feeds VALUES (?, ?, ?, ?, ?, ?)",
-            (key, number, feed.symbol, feed.timeframe, _stream_key(recorder, feed.stream), feed.rows),
+            (key, number, feed.symbol, feed.timeframe, _stream_key(fold.recorder, feed.stream), feed.rows),
         )
     for number, name in enumerate(event.strategies):
-        recorder.execute("INSERT INTO data.strategies VALUES (?, ?, ?)", (key, number, name))
+        fold.recorder.execute("INSERT INTO data.strategies VALUES (?, ?, ?)", (key, number, name))
 
 
 @apply.register
-def _(event: PhaseOutputEvent, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _(event: PhaseOutputEvent, recorded: Recorded, fold: Fold) -> None:
     output = msgspec.json.encode(event.output).decode()
-    recorder.execute("UPDATE data.phases SET output = ? WHERE stream = ?", (output, recorded.stream))
+    fold.recorder.execute("UPDATE data.phases SET output = ? WHERE stream = ?", (output, recorded.stream))
 
 
 @apply.register
-def _(event: PhaseCompleted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    key = _phase_key(recorder, event.stream)
-    recorder.execute(END_PHASE, ("completed", None, _microseconds(recorded), key))
-    recorder.execute(
+def _(event: PhaseCompleted, recorded: Recorded, fold: Fold) -> None:
+    key = _phase_key(fold.recorder, event.stream)
+    fold.recorder.execute(END_PHASE, ("completed", None, _microseconds(recorded), key))
+    fold.recorder.execute(
         "UPDATE data.phases SET events = ?, rows = ?, head_hash = ? WHERE phase_key = ?",
         (event.events, event.rows, event.head_hash, key),
     )
 
 
 @apply.register
-def _(event: PhaseReused, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _(event: PhaseReused, recorded: Recorded, fold: Fold) -> None:
     values = (recorded.stream, event.phase, event.stream)
-    recorder.execute("INSERT INTO data.reused_phases VALUES (?, ?, ?)", values)
+    fold.recorder.execute("INSERT INTO data.reused_phases VALUES (?, ?, ?)", values)
 
 
 @apply.register
-def _(event: PhaseFailed, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    key = _phase_key(recorder, f"{recorded.stream}/{event.phase}")
+def _(event: PhaseFailed, recorded: Recorded, fold: Fold) -> None:
+    key = _phase_key(fold.recorder, f"{recorded.stream}/{event.phase}")
     error = f"{event.error}: {event.message}"
-    recorder.execute(END_PHASE, ("failed", error, _microseconds(recorded), key))
+    fold.recorder.execute(END_PHASE, ("failed", error, _microseconds(recorded), key))
 
 
 @apply.register
-def _(event: PhaseSkipped, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    key = _phase_key(recorder, f"{recorded.stream}/{event.phase}")
-    recorder.execute(END_PHASE, ("skipped", event.reason, _microseconds(recorded), key))
+def _(event: PhaseSkipped, recorded: Recorded, fold: Fold) -> None:
+    key = _phase_key(fold.recorder, f"{recorded.stream}/{event.phase}")
+    fold.recorder.execute(END_PHASE, ("skipped", event.reason, _microseconds(recorded), key))
 
 
 @apply.register
-def _(event: BarsLoaded, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
     columns: dict[str, Column] = {
-        "stream_key": np.full(recorded.rows, _stream_key(recorder, recorded.stream), np.int32),
+        "stream_key": np.full(recorded.rows, _stream_key(fold.recorder, recorded.stream), np.int32),
         "bar": np.arange(recorded.first - 1, recorded.first - 1 + recorded.rows),
         "time": event.time // 1000,
         "open": event.open,
@@ -165,84 +166,64 @@ def _(event: BarsLoaded, recorded: Recorded, recorder: DuckDBRecorder) -> None:
         "close": event.close,
         "volume": event.volume,
     }
-    recorder.insert("data.bars", columns, "SELECT * REPLACE (make_timestamp(time) AS time) FROM columns")
+    fold.recorder.insert("data.bars", columns, "SELECT * REPLACE (make_timestamp(time) AS time) FROM columns")
 
 
 @apply.register(SignalsEmitted)
 @apply.register(OrdersPlaced)
 @apply.register(OrdersDenied)
 @apply.register(OrdersCanceled)
-def _(event: RowByRow, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _(event: RowByRow, recorded: Recorded, fold: Fold) -> None:
     columns = {RENAMED.get(name, name): getattr(event, name) for name in event.__struct_fields__}
-    recorder.insert(ROW_BY_ROW[type(event)], _columns(recorded, recorder, **columns))
+    place = _place(recorded, fold.phase(recorded))
+    fold.recorder.gather(ROW_BY_ROW[type(event)], place | columns)
 
 
 @apply.register
-def _(event: OrdersFilled, recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _(event: OrdersFilled, recorded: Recorded, fold: Fold) -> None:
     # The compiler behind it is slow to import: a query that finds no new fills does without.
-    from .accounts import fill_columns
+    from .accounts import settled_fills
 
-    key, capital = _started(recorder, recorded)
-    recorder.insert("data.fills", fill_columns(event, key, recorded.first, capital))
+    phase = fold.phase(recorded)
+    fills = settled_fills(event, recorded.first, phase.capital)
+    fold.recorder.gather("data.fills", _place(recorded, phase) | fills._asdict())
+    if phase.fills is not None:
+        phase.fills.append(fills)
 
 
 @apply.register
-def _(event: TrialsCompleted, recorded: Recorded, recorder: DuckDBRecorder) -> None:
-    from .accounts import insert_trades
+def _(event: TrialsCompleted, recorded: Recorded, fold: Fold) -> None:
+    from .accounts import gather_trades
 
-    key, _ = _started(recorder, recorded)
-    columns = _columns(
-        recorded,
-        recorder,
-        container=event.container,
-        fold=event.fold,
-        segment=event.segment,
-        first_bar=event.first_bar,
-        stop_bar=event.stop_bar,
-    )
+    phase = fold.phase(recorded)
+    place = _place(recorded, phase)
+    columns: dict[str, Column] = {
+        "container": event.container,
+        "symbol": gather_trades(fold, phase, event, fold.take_fills(phase)),
+        "fold": event.fold,
+        "segment": event.segment,
+        "first_bar": event.first_bar,
+        "stop_bar": event.stop_bar,
+    }
     parameters = {f"parameters.{name}": column for name, column in event.parameters.items()}
     fields = ", ".join(f"{quoted(name)} := {quoted(f'parameters.{name}')}" for name in event.parameters)
-    lowest, highest = int(event.container.min()), int(event.container.max())
-    source = f"""
-        SELECT c.phase_key, c.n, c.container, coalesce(traded.symbol, 0) AS symbol, c.fold, c.segment,
-            c.first_bar, c.stop_bar, to_json(struct_pack({fields})) AS parameters
-        FROM columns c LEFT JOIN (
-            SELECT container, any_value(symbol) AS symbol FROM data.fills
-            WHERE phase_key = {key} AND container BETWEEN {lowest} AND {highest} GROUP BY container
-        ) traded ON traded.container = c.container
-        ORDER BY c.n
-    """
-    recorder.insert("data.trials", columns | parameters, source)
-    add_metrics(recorder, set(event.metrics))
-    identity = {"phase_key": columns["phase_key"], "container": event.container}
-    recorder.insert("data.portfolio_metrics", identity | event.metrics)
-    insert_trades(recorder, key, recorded.first, event.container)
+    source = f"SELECT {', '.join(place | columns)}, to_json(struct_pack({fields})) AS parameters FROM columns"
+    fold.recorder.gather("data.trials", place | columns | parameters, source)
+    fold.add_metrics(set(event.metrics))
+    identity = {"phase_key": place["phase_key"], "container": event.container}
+    fold.recorder.gather("data.portfolio_metrics", identity | event.metrics)
 
 
-def _columns(recorded: Recorded, recorder: DuckDBRecorder, **columns: Column) -> dict[str, Column]:
-    """Columns of a numeric event, with the phase and the number in its stream of each row."""
-    key, _ = _started(recorder, recorded)
+def _place(recorded: Recorded, phase: Phase) -> dict[str, Column]:
+    """Tell the phase of each row of a numeric event, and its number in the phase's stream."""
     return {
-        "phase_key": np.full(recorded.rows, key, np.int32),
+        "phase_key": np.full(recorded.rows, phase.key, np.int32),
         "n": np.arange(recorded.first, recorded.first + recorded.rows),
-        **columns,
     }
 
 
 def _microseconds(recorded: Recorded) -> int:
     return recorded.recorded_at // 1000
-
-
-def _started(recorder: DuckDBRecorder, recorded: Recorded) -> tuple[int, float]:
-    """Key and capital of the phase that an event belongs to."""
-    row = recorder.one("SELECT phase_key, capital FROM data.phases WHERE stream = ?", (recorded.stream,))
-    match row:
-        case (int(key), float(capital)):
-            return key, capital
-    raise CorruptionError(
-        f"{recorded.address}: {recorded.topic} must come after the PhaseStarted of its stream, found none. "
-        "Check the log with `admf verify`."
-    )
 
 
 def _phase_key(recorder: DuckDBRecorder, stream: str) -> int:

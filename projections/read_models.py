@@ -1,6 +1,7 @@
 """The read models: tables in DuckDB that follow the log, and can be thrown away."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -10,11 +11,13 @@ import duckdb
 from eventsourcing.persistence import Tracking
 
 from ..domain.errors import CorruptionError
+from ..domain.events import Event
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
 from .answer import Answer
 from .comparison import Comparison, compare
 from .database import Database
+from .fold import Fold
 from .projection import apply
 from .question import ask, ask_for_frame
 from .recorder import DuckDBRecorder
@@ -26,8 +29,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Is told how far a rebuild has come: the position that it reached, and the last one in the log."""
 LOG = "log"
-GROUP = 1_000_000
-"""Logical rows that are committed together; the events of one group are in memory at a time."""
+GROUP = 4_000_000
+"""Logical rows that are committed together; the events of two groups are in memory at a time."""
+Group = list[tuple[Event, Recorded]]
 
 
 class ReadModels:
@@ -139,11 +143,12 @@ class ReadModels:
 
     def _catch_up(self, recorder: DuckDBRecorder, progress: Progress | None = None) -> int:
         count = 0
-        for group in _groups(self._new_events(recorder)):
+        fold = Fold(recorder)
+        for group in _ahead(_groups(self._new_events(recorder))):
             with recorder.transaction():
-                for recorded in group:
-                    _apply(recorded, recorder)
-                last = group[-1]
+                for event, recorded in group:
+                    _apply(event, recorded, fold)
+                _, last = group[-1]
                 recorder.execute("DELETE FROM data.head")
                 recorder.execute("INSERT INTO data.head VALUES (?, ?)", (last.position, last.record_hash))
                 recorder.insert_tracking(Tracking(LOG, last.position or 0))
@@ -212,11 +217,20 @@ def _told(events: Iterable[Recorded], progress: Callable[[int], None] | None) ->
             progress(count)
 
 
-def _groups(events: Iterable[Recorded]) -> Iterator[list[Recorded]]:
-    group: list[Recorded] = []
+def _ahead(groups: Iterator[Group]) -> Iterator[Group]:
+    """Read the next group while the one before it is applied: DuckDB leaves Python to other threads."""
+    with ThreadPoolExecutor(1) as thread:
+        following: Future[Group] = thread.submit(next, groups, [])
+        while group := following.result():
+            following = thread.submit(next, groups, [])
+            yield group
+
+
+def _groups(events: Iterable[Recorded]) -> Iterator[Group]:
+    group: Group = []
     rows = 0
     for recorded in events:
-        group.append(recorded)
+        group.append((recorded.event, recorded))
         rows += recorded.rows
         if rows >= GROUP:
             yield group
@@ -225,9 +239,9 @@ def _groups(events: Iterable[Recorded]) -> Iterator[list[Recorded]]:
         yield group
 
 
-def _apply(recorded: Recorded, recorder: DuckDBRecorder) -> None:
+def _apply(event: Event, recorded: Recorded, fold: Fold) -> None:
     try:
-        apply(recorded.event, recorded, recorder)
+        apply(event, recorded, fold)
     except duckdb.Error as error:
         error.add_note(f"while applying {recorded.topic} {recorded.address} to the read models")
         raise

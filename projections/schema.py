@@ -13,7 +13,10 @@ from .recorder import DuckDBRecorder
 VERSION = 3
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
-TABLES = """
+RUNS = "USING COMPRESSION RLE"
+"""For columns that keep a value over many rows; DuckDB finds that out too, and takes an eighth longer."""
+
+TABLES = f"""
 CREATE TABLE data.version (version INTEGER);
 CREATE TABLE data.head (position BIGINT, record_hash BLOB);
 CREATE TABLE data.runs (
@@ -36,12 +39,12 @@ CREATE TABLE data.bars (
     volume DOUBLE
 );
 CREATE TABLE data.signals (
-    phase_key INTEGER, n BIGINT, container INTEGER, strategy SMALLINT, symbol SMALLINT, bar INTEGER,
-    target DOUBLE
+    phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, strategy SMALLINT {RUNS},
+    symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE
 );
 CREATE TABLE data.orders (
-    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
-    target DOUBLE
+    phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, order_number INTEGER,
+    symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE
 );
 CREATE TABLE data.denials (
     phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
@@ -52,17 +55,18 @@ CREATE TABLE data.cancellations (
     reason TINYINT
 );
 CREATE TABLE data.fills (
-    phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
-    quantity DOUBLE, price DOUBLE, fee DOUBLE, position DOUBLE, cash DOUBLE
+    phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, order_number INTEGER,
+    symbol SMALLINT {RUNS}, bar INTEGER, quantity DOUBLE, price DOUBLE, fee DOUBLE, position DOUBLE,
+    cash DOUBLE
 );
 CREATE TABLE data.trials (
     phase_key INTEGER, n BIGINT, container INTEGER, symbol SMALLINT, fold SMALLINT, segment TINYINT,
     first_bar INTEGER, stop_bar INTEGER, parameters JSON
 );
 CREATE TABLE data.trades (
-    phase_key INTEGER, container INTEGER, number INTEGER, symbol SMALLINT, side TINYINT, quantity DOUBLE,
-    entry_bar INTEGER, entry_price DOUBLE, exit_bar INTEGER, exit_price DOUBLE, fee DOUBLE, pnl DOUBLE,
-    bars INTEGER, entry_n BIGINT, exit_n BIGINT
+    phase_key INTEGER {RUNS}, container INTEGER {RUNS}, number INTEGER, symbol SMALLINT {RUNS},
+    side TINYINT {RUNS}, quantity DOUBLE, entry_bar INTEGER, entry_price DOUBLE, exit_bar INTEGER,
+    exit_price DOUBLE, fee DOUBLE, pnl DOUBLE, bars INTEGER, entry_n BIGINT, exit_n BIGINT
 );
 CREATE TABLE data.portfolio_metrics (phase_key INTEGER, container INTEGER);
 """

@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from ..eventstore.record import Recorded
+from .fold import Fold
 from .projection import apply
 from .recorder import DuckDBRecorder
 from .schema import create, quoted
@@ -41,9 +42,10 @@ def write_tables(events: Iterable[Recorded], run: str, folder: Path, suffix: str
     with TemporaryDirectory(dir=folder) as scratch, duckdb.connect(f"{scratch}/tables.duckdb") as connection:
         recorder = DuckDBRecorder(connection)
         create(recorder)
+        fold = Fold(recorder)
         with recorder.transaction():
             for recorded in events:
-                apply(recorded.event, recorded, recorder)
+                apply(recorded.event, recorded, fold)
         tables = [str(name) for (name,) in connection.execute("SHOW TABLES").fetchall()]
         for table in tables:
             target = _text(str(folder / f"{table}.{suffix}"))

@@ -226,6 +226,43 @@ def test_many_catch_ups_equal_one(store, append, log_groups, tmp_path):
     assert contents(steps) == contents(ReadModels(tmp_path / "once.duckdb", store))
 
 
+def test_the_events_of_a_shard_may_come_in_many_catch_ups(store, append, log_groups, tmp_path):
+    steps = ReadModels(tmp_path / "steps.duckdb", store)
+    for stream, events in log_groups:
+        for event in events:
+            append(store, stream, [event])
+            assert steps.catch_up() == 1
+    assert contents(steps) == contents(ReadModels(tmp_path / "once.duckdb", store))
+
+
+@pytest.mark.parametrize("begun", ["before", "between", "after"])
+def test_trades_of_a_shard_follow_from_all_its_fills(store, append, log_groups, begun):
+    (bars, workflow, started, shard, *_) = log_groups
+    training, (*_, filled, _, trials) = shard
+    columns = {name: getattr(filled, name) for name in filled.__struct_fields__}
+    of_both = [
+        OrdersFilled(**{**columns, "container": np.full(3, container, np.int32)}) for container in (1, 0)
+    ]
+    with ReadModels(None, store) as models:
+        for stream, events in (bars, workflow, started):
+            append(store, stream, events)
+        for event, moment in zip((*of_both, trials), ("before", "between", "after"), strict=True):
+            if moment == begun:
+                models.catch_up()
+            append(store, training, [event])
+        assert rows(
+            models, "SELECT container, number, pnl, entry_n, exit_n FROM trades ORDER BY container, number"
+        ) == [(0, 1, 28.0, 6, 7), (0, 2, 14.5, 8, None), (1, 1, 28.0, 3, 4), (1, 2, 24.5, 5, None)]
+
+
+def test_trials_that_end_with_a_bar_that_is_not_in_the_log_are_refused(models, small_run, append, log_groups):
+    *_, filled, _, trials = log_groups[3][1]
+    beyond = msgspec.structs.replace(trials, stop_bar=trials.stop_bar + 100)
+    append(small_run, f"{RUN}/testing", [filled, beyond])
+    with pytest.raises(CorruptionError, match=f"bar 107 of symbol 0 must come before the trials of {RUN}/te"):
+        models.catch_up()
+
+
 def test_groups_of_any_size_make_the_same_rows(small_run, models, monkeypatch):
     monkeypatch.setattr(read_models, "GROUP", 1)
     with ReadModels(None, small_run) as one_by_one:

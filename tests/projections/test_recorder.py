@@ -1,5 +1,7 @@
 import duckdb
+import numpy as np
 import pytest
+from admf.projections import recorder
 from admf.projections.recorder import DuckDBRecorder
 from eventsourcing.persistence import IntegrityError, Tracking
 from eventsourcing.tests.persistence import TrackingRecorderTestCase
@@ -44,3 +46,41 @@ def test_a_position_that_does_not_grow_undoes_the_rows_written_with_it():
             write_number_and_track(recorder, 5)
 
         assert recorder.one("SELECT count(*) FROM numbers") == (0,)
+
+
+def numbers(*values):
+    return {"n": np.array(values, np.int32)}
+
+
+def test_gathered_rows_of_every_kind_are_inserted_at_the_end_of_the_transaction(monkeypatch):
+    monkeypatch.setattr(recorder, "CAPACITY", 3)
+    with duckdb.connect() as connection:
+        tables = DuckDBRecorder(connection)
+        tables.execute("CREATE TABLE numbers (n INTEGER); CREATE TABLE words (word TEXT)")
+        with tables.transaction():
+            tables.gather("numbers", numbers(1, 2))
+            tables.gather("words", {"word": np.array(["a", "bc"])})
+            tables.gather("numbers", numbers(3, 4, 5, 6, 7, 8))
+            tables.gather("numbers", numbers())
+            tables.gather("numbers", numbers(1, 2), "SELECT 100 * n AS n FROM columns")
+            tables.gather("words", {"word": np.array(["defg"])})
+            assert tables.one("SELECT list(n ORDER BY n) FROM numbers") == ([1, 2, 3, 4, 5, 6],)
+        assert tables.one("SELECT list(n ORDER BY n) FROM numbers") == ([1, 2, 3, 4, 5, 6, 7, 8, 100, 200],)
+        assert tables.one("SELECT list(word ORDER BY word) FROM words") == (["a", "bc", "defg"],)
+
+
+def gather_and_fail(tables):
+    with tables.transaction():
+        tables.gather("numbers", numbers(1))
+        tables.execute("FROM nowhere")
+
+
+def test_gathered_rows_are_forgotten_when_the_transaction_is_rolled_back():
+    with duckdb.connect() as connection:
+        tables = DuckDBRecorder(connection)
+        tables.execute("CREATE TABLE numbers (n INTEGER)")
+        with pytest.raises(duckdb.CatalogException, match="nowhere"):
+            gather_and_fail(tables)
+        with tables.transaction():
+            tables.gather("numbers", numbers(2))
+        assert tables.one("SELECT list(n) FROM numbers") == ([2],)

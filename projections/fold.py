@@ -1,0 +1,121 @@
+"""What a projection remembers from event to event, so that it need not ask its own tables."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..domain.errors import CorruptionError
+from ..eventstore.record import Recorded
+from .recorder import DuckDBRecorder
+from .schema import add_metrics
+
+if TYPE_CHECKING:
+    from .accounts import Fills
+
+SINCE_THE_LAST_TRIALS = """
+SELECT * EXCLUDE phase_key FROM data.fills
+WHERE phase_key = $1 AND n > (SELECT coalesce(max(n), 0) FROM data.trials WHERE phase_key = $1)
+ORDER BY container, n
+"""
+CLOSE = """
+SELECT b.close FROM data.feeds f JOIN data.bars b USING (stream_key)
+WHERE f.phase_key = ? AND f.symbol = ? AND b.bar = ?
+"""
+
+
+class Phase(msgspec.Struct):
+    """A phase that has started.
+
+    Attributes
+    ----------
+    stream
+        Its stream.
+    key
+        What stands for it in the tables.
+    capital
+        Cash of each container before its first fill.
+    fills
+        What was filled since its last trials; None where some of that was written before this fold began.
+    closes
+        Closes by symbol and bar, as far as they were asked for.
+    """
+
+    stream: str
+    key: int
+    capital: float
+    fills: list["Fills"] | None = None
+    closes: dict[tuple[int, int], float] = msgspec.field(default_factory=dict)
+
+
+class Fold:
+    """A projection in progress; of no use any more once a transaction was rolled back.
+
+    Parameters
+    ----------
+    recorder
+        Where rows are written.
+    """
+
+    def __init__(self, recorder: DuckDBRecorder) -> None:
+        self.recorder = recorder
+        self._phases: dict[str, Phase] = {}
+        self._metrics: set[str] = set()
+
+    def start(self, phase: Phase) -> None:
+        """Remember a phase from its start on."""
+        self._phases[phase.stream] = phase
+
+    def phase(self, recorded: Recorded) -> Phase:
+        """Return the phase that an event belongs to.
+
+        Raises
+        ------
+        CorruptionError
+            It never started.
+        """
+        if recorded.stream not in self._phases:
+            sql = "SELECT phase_key, capital FROM data.phases WHERE stream = ?"
+            match self.recorder.one(sql, (recorded.stream,)):
+                case (int(key), float(capital)):
+                    self.start(Phase(recorded.stream, key, capital))
+                case _:
+                    raise CorruptionError(
+                        f"{recorded.address}: {recorded.topic} must come after the PhaseStarted of its "
+                        "stream, found none. Check the log with `admf verify`."
+                    )
+        return self._phases[recorded.stream]
+
+    def take_fills(self, phase: Phase) -> list["Fills"]:
+        """Return what was filled since the last trials of a phase, whose next trials have come."""
+        from .accounts import Fills
+
+        taken, phase.fills = phase.fills, []
+        if taken is None:
+            self.recorder.flush()
+            taken = [Fills(**self.recorder.columns(SINCE_THE_LAST_TRIALS, (phase.key,)))]
+        return taken
+
+    def close(self, phase: Phase, symbol: int, bar: int) -> float:
+        """Return the close of a bar that a phase read.
+
+        Raises
+        ------
+        CorruptionError
+            There is no such bar.
+        """
+        if (symbol, bar) not in phase.closes:
+            match self.recorder.one(CLOSE, (phase.key, symbol, bar)):
+                case (float(close),):
+                    phase.closes[symbol, bar] = close
+                case _:
+                    raise CorruptionError(
+                        f"bar {bar} of symbol {symbol} must come before the trials of {phase.stream} that "
+                        "end with it, and is not in the log. Check the log with `admf verify`."
+                    )
+        return phase.closes[symbol, bar]
+
+    def add_metrics(self, names: set[str]) -> None:
+        """Make sure that `portfolio_metrics` has columns for these metrics."""
+        if not names <= self._metrics:
+            add_metrics(self.recorder, names)
+            self._metrics |= names
