@@ -47,8 +47,8 @@ def query(
     as_json: Json = False,
 ) -> None:
     """Ask the read models in SQL, read only."""
+    from .answer_table import answer_screen
     from .console import show, show_csv, show_json
-    from .screens import answer_screen
 
     with context.obj.workspace() as workspace:
         answer = workspace.read_models.query(sql)

@@ -1,8 +1,6 @@
 """What the commands show that answer questions: lists, events, rows of SQL, and components."""
 
 from collections.abc import Sequence
-from datetime import datetime, time
-from decimal import Decimal
 from itertools import groupby
 
 import msgspec
@@ -10,7 +8,6 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from ...projections.answer import Answer
 from ..explanation import Explanation
 from ..logical_events import FieldValue, LogicalEvent, Selection
 from ..result import shown
@@ -82,18 +79,6 @@ def event_line(event: LogicalEvent) -> Text:
     return Text.assemble(
         number, "  ", event.time or event.recorded_at[:19], "  ", (event.type, "cyan"), "  ", fields
     )
-
-
-def answer_screen(answer: Answer) -> list[RenderableType]:
-    """Return the answer to a query."""
-    numbers = {
-        name
-        for place, name in enumerate(answer.columns)
-        if any(isinstance(row[place], int | float | Decimal) for row in answer.rows)
-    }
-    rows = [[_cell(value) for value in row] for row in answer.rows]
-    count = note(f"{len(rows):,} row{'' if len(rows) == 1 else 's'}")
-    return [*fitted(answer.columns, rows, left=set(answer.columns) - numbers), count]
 
 
 def explanation_screen(explanation: Explanation) -> Tree:
@@ -186,18 +171,6 @@ def _field(value: FieldValue) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case float():
-            return f"{value:.10g}"
-        case datetime():
-            return f"{value:%Y-%m-%d}" if value.time() == time.min else f"{value:%Y-%m-%d %H:%M:%S}"
-        case _:
-            return str(value)
 
 
 def _summary(component: Component) -> Text:

@@ -373,15 +373,27 @@ def test_a_pipe_gets_no_colour_no_progress_and_whole_lines(folder):
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
-def test_help_needs_nothing_heavy():
-    heavy = {"numpy", "numba", "duckdb", "pydantic", "rich", "eventsourcing", "msgspec", "yaml", "talib"}
+def imported(heavy, *arguments, cwd=None):
+    """Those of some packages that a command imports."""
     code = (
         "import sys\nfrom admf.coordinator.cli import app\n"
-        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
-        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+        f"try:\n    app({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print(*sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
-    assert done.stderr.strip() == "[]"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, check=True, capture_output=True, text=True, timeout=30
+    )
+    return done.stderr.split()
+
+
+def test_help_needs_nothing_heavy():
+    heavy = {"numpy", "numba", "duckdb", "pydantic", "rich", "eventsourcing", "msgspec", "yaml", "talib"}
+    assert imported(heavy, "--help") == []
+
+
+def test_a_query_needs_no_more_than_the_read_models(folder):
+    heavy = {"duckdb", "numba", "pandas", "talib", "yaml"}
+    assert imported(heavy, "query", "SELECT count(*) FROM fills", cwd=folder) == ["duckdb"]
 
 
 def test_the_package_runs_as_a_module(folder):
