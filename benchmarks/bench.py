@@ -24,51 +24,29 @@ from .workloads import FULL, SMALL, Sizes, Workload, write_task
 ROOT = Path(__file__).parent.parent
 
 
-PARTS = (*plan.ROUNDS, "processes", "linear", "breakdown")
-
-
-def compare(sizes: Sizes, python: Path, folder: Path, parts: tuple[str, ...]) -> tuple[list[Table], bool]:
-    """Measure parts; return tables, each of which is also shown at once, and whether all agree."""
-    tables: list[Table] = []
-    bars: list[Bar] = []
+def compare(sizes: Sizes, python: Path, folder: Path, *, timed: bool) -> tuple[list[Table], bool]:
+    """Let all engines run; return tables of agreement where time does not matter, and whether all agree."""
+    tables, agreed = [], True
     found: dict[str, dict[str, Measured]] = {}
+    for workload, measure in plan.comparisons(sizes, python, folder, timed=timed):
+        measured = measure()
+        found[workload.name] = measured
+        agreed &= not any(one.difference for one in measured.values())
+        make = timing_table if timed else agreement_table
+        tables.append(make(workload.title, measured, plan.OURS))
+    if not timed:
+        return tables, agreed
     versions: dict[str, str] = {}
-
-    def add(table: Table) -> None:
-        print(table.markdown() + "\n", file=sys.stderr, flush=True)
-        tables.append(table)
-
-    for workload, measure in plan.comparisons(sizes, python, folder, parts):
-        found[workload.name] = measured = measure()
+    for measured in found.values():
         for one in measured.values():
             versions |= one.answer.versions
-        add(timing_table(workload.title, measured, plan.OURS))
-    bars += [*plan.sweep_bars(found), *plan.log_bars(found), *plan.size_bars(found)]
-    if "processes" in parts:
-        processes, table = plan.whole_processes(sizes, python, folder)
-        add(table)
-        bars += plan.process_bars(processes, found)
-    if "linear" in parts:
-        linear, table = plan.linearity(sizes, folder)
-        add(table)
-        bars.append(linear)
-    if found:
-        add(plan.size_table(found))
-    if "breakdown" in parts:
-        for workload in (sizes.daily, sizes.minute, sizes.single):
-            add(breakdown(workload, folder))
-    agreed = not any(one.difference for measured in found.values() for one in measured.values())
-    return [bars_table([*bars, STOPS]), machine(versions), *tables], agreed
-
-
-def agree(sizes: Sizes, python: Path, folder: Path) -> tuple[list[Table], bool]:
-    """Let all engines run once; return tables that say nothing of time, and whether all agree."""
-    tables, agreed = [], True
-    for workload, measure in plan.comparisons(sizes, python, folder, tuple(plan.ROUNDS), timed=False):
-        measured = measure()
-        agreed &= not any(one.difference for one in measured.values())
-        tables.append(agreement_table(workload.title, measured, plan.OURS))
-    return tables, agreed
+    processes, process_table = plan.whole_processes(sizes, python, folder)
+    linear, linear_table = plan.linearity(sizes, folder)
+    bars = [*plan.sweep_bars(found), *plan.process_bars(processes, found), *plan.log_bars(found)]
+    bars += [linear, *plan.size_bars(found), STOPS]
+    tables = [bars_table(bars), *tables, process_table, linear_table, plan.size_table(found)]
+    tables += [breakdown(workload, folder) for workload in (sizes.daily, sizes.minute, sizes.single)]
+    return [machine(versions), *tables], agreed
 
 
 STOPS = Bar(
@@ -118,17 +96,13 @@ def main() -> None:
     parser.add_argument("--size", choices=("small", "full"), default="full", help="small: agreement only")
     parser.add_argument("--peers", type=Path, required=True, help="Python of the peers' environment")
     parser.add_argument("--write", type=Path, help="document whose measured part is replaced")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of the full size")
     given = parser.parse_args()
-    full = given.size == "full"
-    if given.write and not (full and set(given.only) == set(PARTS)):
-        parser.error("--write needs all parts of the full size.")
+    if given.write and given.size != "full":
+        parser.error("--write needs the full size: the small one measures nothing.")
     # On the disk that the log would be on: /tmp may be memory, where a durable commit costs nothing.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as folder:
-        if full:
-            tables, agreed = compare(FULL, given.peers, Path(folder), tuple(given.only))
-        else:
-            tables, agreed = agree(SMALL, given.peers, Path(folder))
+        sizes = FULL if given.size == "full" else SMALL
+        tables, agreed = compare(sizes, given.peers, Path(folder), timed=given.size == "full")
     text = "\n\n".join(table.markdown() for table in tables)
     print(text)
     if given.write:

@@ -1,7 +1,7 @@
 """What is measured against what, and which goals it answers."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -36,22 +36,14 @@ class Rounds(NamedTuple):
     slow: int = 0
 
 
-Processes = dict[str, dict[str, list[float]]]
-"""Seconds of whole processes, by workload and process."""
-
-LOGGED = ("daily", "minute", "single")
-"""Workloads that have goals for the log."""
-
 ROUNDS = {"daily": Rounds(7), "minute": Rounds(3), "single": Rounds(7, 2, 0), "hundred": Rounds(5, 2, 1)}
 
 
 def comparisons(
-    sizes: Sizes, python: Path, folder: Path, names: Collection[str], *, timed: bool = True
+    sizes: Sizes, python: Path, folder: Path, *, timed: bool
 ) -> Iterator[tuple[Workload, Callable[[], dict[str, Measured]]]]:
-    """Yield each workload of these names with what measures it."""
+    """Yield each workload with what measures it."""
     for workload in (sizes.daily, sizes.minute, sizes.single, sizes.hundred):
-        if workload.name not in names:
-            continue
         rounds = ROUNDS[workload.name] if timed else Rounds(0)
         engines = _engines(workload, python, folder / f"stores-{workload.name}", rounds, timed=timed)
         yield workload, partial(take_turns, workload, engines, folder)
@@ -90,7 +82,9 @@ def _slow_peers(python: Path, folder: Path, rounds: Rounds) -> list[Engine]:
     ]
 
 
-def whole_processes(sizes: Sizes, python: Path, folder: Path) -> tuple[Processes, Table]:
+def whole_processes(
+    sizes: Sizes, python: Path, folder: Path
+) -> tuple[dict[str, dict[str, list[float]]], Table]:
     """Time ``admf run`` from its start to its exit, against a process of vectorbt that does the same."""
     found = {}
     for workload, rounds in ((sizes.daily, 5), (sizes.minute, 3), (sizes.single, 5)):
@@ -107,10 +101,10 @@ def whole_processes(sizes: Sizes, python: Path, folder: Path) -> tuple[Processes
         }
         if len(workload.grid) == 1:
             del commands["admf run --workers 2"]
-        found[workload.name] = one_process_each(commands, rounds, place)
+        found[workload.title] = one_process_each(commands, rounds, place)
     rows = [
-        (work, name, spread(seconds), times(median(seconds) / median(taken["admf run"])))
-        for work, taken in found.items()
+        (title, name, spread(seconds), times(median(seconds) / median(taken["admf run"])))
+        for title, taken in found.items()
         for name, seconds in taken.items()
     ]
     header = ("work", "process", "start to exit", "of admf run")
@@ -162,68 +156,72 @@ def _faster(work: str, goal: float, base: Measured, other: Measured) -> Bar:
 
 
 def sweep_bars(found: dict[str, dict[str, Measured]]) -> list[Bar]:
-    """Return the goals of the workloads that were measured through the Python interface."""
-    bars = []
-    if daily := found.get("daily"):
-        best, bare = _best(daily, OURS, OURS_2), _best(daily, *KERNELS)
-        cost = ratio(bare, best)
-        shown = f"{times(cost)} ({bare.name})"
-        bars.append(_faster("daily sweep", 20, best, daily[VECTORBT]))
-        bars.append(
-            Bar("daily sweep", "at most 2x the bare kernel", shown, None if cost is None else cost <= 2)
-        )
-    if minute := found.get("minute"):
-        bars.append(_faster("minute sweep", 15, _best(minute, OURS, OURS_2), minute[VECTORBT]))
-    if single := found.get("single"):
-        bars.append(_faster("one container", 4, single[OURS], single[VECTORBT]))
-        bars.append(_faster("one container", 1_000, single[SAME_CLOSE], single[NAUTILUS]))
-    return bars
+    """Return the goals of the three workloads through the Python interface."""
+    daily, minute, single = (found[name] for name in ("daily", "minute", "single"))
+    best = _best(daily, OURS, OURS_2)
+    bare = _best(daily, *KERNELS)
+    cost = best.median / bare.median
+    return [
+        _faster("daily sweep", 20, best, daily[VECTORBT]),
+        Bar("daily sweep", "at most 2x the bare kernel", f"{times(cost)} ({bare.name})", cost <= 2),
+        _faster("minute sweep", 15, _best(minute, OURS, OURS_2), minute[VECTORBT]),
+        _faster("one container", 4, single[OURS], single[VECTORBT]),
+        _faster("one container", 1_000, single[SAME_CLOSE], single[NAUTILUS]),
+    ]
 
 
-def process_bars(processes: Processes, found: dict[str, dict[str, Measured]]) -> list[Bar]:
+def process_bars(
+    processes: dict[str, dict[str, list[float]]], found: dict[str, dict[str, Measured]]
+) -> list[Bar]:
     """Return the goals of whole processes; they do what was compared through the Python interface."""
     bars = []
-    for (name, taken), goal in zip(processes.items(), (5, 8, 4), strict=True):
-        wrong = found[name][VECTORBT].difference if name in found else "not compared"
+    names = ("daily", "minute", "single")
+    for name, goal, (title, taken) in zip(names, (5, 8, 4), processes.items(), strict=True):
+        wrong = found[name][VECTORBT].difference
         value = median(taken[VECTORBT]) / min(median(taken[own]) for own in taken if own != VECTORBT)
-        met = None if wrong else value >= goal
-        bars.append(Bar(f"`admf run`, {name}", f"{goal}x vectorbt's process", wrong or times(value), met))
+        bars.append(
+            Bar(
+                f"`admf run`, {title}",
+                f"{goal}x vectorbt's process",
+                wrong or times(value),
+                None if wrong else value >= goal,
+            )
+        )
     return bars
 
 
 def log_bars(found: dict[str, dict[str, Measured]]) -> list[Bar]:
     """Return what the log costs: all of it, durable, against metrics only, with the same workers."""
     bars = []
-    for name in LOGGED:
-        if name not in found:
-            continue
-        pair = (OURS_2, METRICS_2) if OURS_2 in found[name] else (OURS, METRICS)
-        full, bare = (found[name][key] for key in pair)
+    for name in ("daily", "minute", "single"):
+        two = OURS_2 in found[name]
+        full, bare = (found[name][key] for key in ((OURS_2, METRICS_2) if two else (OURS, METRICS)))
         extra = full.median - bare.median
         part = extra / bare.median
         met = part < 0.05 if name == "minute" else part < 0.30 or extra < 0.010
         goal = "under 5 %" if name == "minute" else "under 30 % or 10 ms"
-        shown = f"{part:+.0%}, {extra * 1e3:+,.0f} ms ({full.name})"
-        bars.append(Bar(f"cost of the log, {name}", goal, shown, met))
+        bars.append(
+            Bar(f"cost of the log, {name}", goal, f"{part:+.0%}, {extra * 1e3:+,.0f} ms ({full.name})", met)
+        )
     return bars
 
 
 def size_bars(found: dict[str, dict[str, Measured]]) -> list[Bar]:
     """Return the goal of stored size, for each workload."""
     bars = []
-    for name in LOGGED:
-        if name in found:
-            figures = found[name][OURS].figures
-            size = figures["logical_bytes"] / figures["logical_rows"]
-            shown = f"{size:.2f} bytes"
-            bars.append(Bar(f"stored size, {name}", "under 12 bytes per logical row", shown, size < 12))
+    for name in ("daily", "minute", "single"):
+        figures = found[name][OURS].figures
+        size = figures["logical_bytes"] / figures["logical_rows"]
+        bars.append(
+            Bar(f"stored size, {name}", "under 12 bytes per logical row", f"{size:.2f} bytes", size < 12)
+        )
     return bars
 
 
 def size_table(found: dict[str, dict[str, Measured]]) -> Table:
     """Show what is stored."""
     rows = []
-    for name in found:
+    for name in ("daily", "minute", "single"):
         one = found[name][OURS]
         runs, figures = len(one.seconds) + 1, one.figures
         rows.append(
