@@ -48,46 +48,86 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Which bars to read; `start` and `end` bound the bars that are traded, both days included."""
+    """Which bars to read; `start` and `end` bound the bars that are traded, both days included.
 
-    file: str
+    One symbol is in `file`; several are in `files`, by symbol.
+    """
+
+    file: str = ""
+    files: dict[str, str] = {}
     symbol: str = ""
     timeframe: str = "1d"
     start: date | None = None
     end: date | None = None
 
+    @model_validator(mode="after")
+    def _one_kind_of_file(self) -> Self:
+        if bool(self.file) == bool(self.files):
+            raise ValueError("state either file, or files by symbol" + (", not both" if self.file else ""))
+        if self.files and self.symbol:
+            raise ValueError("symbol goes with file; the files name their symbols themselves")
+        return self
+
 
 class CommissionSection(Section):
-    """What each fill costs: a percentage of its value plus a fixed amount."""
+    """What each fill costs: a percentage of its value, an amount per unit and a fixed one; or `minimum`."""
 
     percent: float = Field(0.0, ge=0.0, lt=100.0)
+    per_unit: float = Field(0.0, ge=0.0)
     fixed: float = Field(0.0, ge=0.0)
+    minimum: float = Field(0.0, ge=0.0)
 
 
 class SlippageSection(Section):
-    """How much worse than the bar's price a fill is, in basis points."""
+    """How much worse than the bar's price a fill is, in basis points, and how much of its volume it may take.
+
+    `volume_limit` is the largest percentage of a bar's volume; a fill of the share v of the volume is worse
+    by the fraction `price_impact * v**2`.
+    """
 
     bps: float = Field(0.0, ge=0.0, lt=10_000.0)
+    volume_limit: float = Field(0.0, ge=0.0, le=100.0)
+    price_impact: float = Field(0.0, ge=0.0)
+
+
+class MarginSection(Section):
+    """Borrowing: how much, when it ends in a margin call, and what it costs in percent per year.
+
+    All positions are closed when equity is at most `maintenance` percent of what they are worth.
+    """
+
+    leverage: float = Field(1.0, ge=1.0)
+    maintenance: float = Field(0.0, ge=0.0, lt=100.0)
+    borrow_rate: float = Field(0.0, ge=0.0)
+    interest_rate: float = Field(0.0, ge=0.0)
 
 
 class ExecutionSection(Section):
     """How orders become fills."""
 
     fill: Literal["next_open", "same_close", "next_close"] = "next_open"
-    rounding: Literal["fraction", "floor"] = "fraction"
+    limit: Literal["touch", "through"] = "touch"
+    rounding: Literal["fraction", "floor", "lot"] = "fraction"
+    lot: float = Field(1.0, gt=0.0)
     end: Literal["mark", "close", "close_at_open"] = "mark"
     commission: CommissionSection = CommissionSection()
     slippage: SlippageSection = SlippageSection()
+    margin: MarginSection = MarginSection()
 
 
 class StrategySection(Section):
-    """A strategy in a phase: `type` is a registered type, or `file.py:function`."""
+    """A strategy in a phase: `type` is a registered type, or `file.py:function`.
+
+    It trades the `symbols`, each with its weight, or all of the phase's symbols with equal parts of its
+    weight.
+    """
 
     type: str
     name: Name = ""
     parameters: dict[str, Value] = {}
     direction: Literal["both", "long", "short"] = "both"
     weight: float | None = Field(None, gt=0.0, le=1.0)
+    symbols: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -98,18 +138,27 @@ class StrategySection(Section):
 
 
 class SizerSection(Section):
-    """How large a position is: a `percentage` of equity, a `size` in currency, or a number of `units`."""
+    """How large a position is.
+
+    `percentage`: that part of equity. `fixed`: a `size` in currency, or a number of `units`. `volatility`: as
+    much as makes the position's volatility `percentage` of equity per year, measured over `period` bars.
+    `kelly`: `percentage` of the Kelly fraction of the trades so far, and `start` percent of equity until
+    there are `minimum_trades` of them.
+    """
 
     name: Name = "position_size"
-    type: Literal["percentage", "fixed"]
-    percentage: float | None = Field(None, gt=0.0, le=100.0)
+    type: Literal["percentage", "fixed", "volatility", "kelly"]
+    percentage: float | None = Field(None, gt=0.0)
     size: float | None = Field(None, gt=0.0)
     units: float | None = Field(None, gt=0.0)
+    period: int = Field(20, ge=2)
+    minimum_trades: int = Field(20, ge=1)
+    start: float = Field(10.0, gt=0.0)
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
         given = {key for key in ("percentage", "size", "units") if getattr(self, key) is not None}
-        accepted = {"percentage"} if self.type == "percentage" else {"size", "units"}
+        accepted = {"size", "units"} if self.type == "fixed" else {"percentage"}
         if len(given) != 1 or not given <= accepted:
             raise ValueError(
                 f"a sizer of type {self.type!r} takes exactly one of {', '.join(sorted(accepted))}; "
@@ -118,10 +167,26 @@ class SizerSection(Section):
         return self
 
 
+class LimitsSection(Section):
+    """What the account's own rules forbid: orders beyond a limit are denied; a loss beyond one halts trading.
+
+    In percent of equity, but for `max_leverage`, a multiple of it; zero for no limit.
+    """
+
+    max_position: float = Field(0.0, ge=0.0)
+    max_leverage: float = Field(0.0, ge=0.0)
+    max_drawdown: float = Field(0.0, ge=0.0, lt=100.0)
+    daily_loss: float = Field(0.0, ge=0.0, lt=100.0)
+
+
 class RiskSection(Section):
-    """Position sizing."""
+    """Position sizing, exits attached to every position in percent of its entry price, and limits."""
 
     position_sizers: Annotated[tuple[SizerSection, ...], Field(max_length=1)] = ()
+    stop_loss: float = Field(0.0, ge=0.0)
+    take_profit: float = Field(0.0, ge=0.0)
+    trailing_stop: float = Field(0.0, ge=0.0, lt=100.0)
+    limits: LimitsSection = LimitsSection()
 
 
 class OptimizationSection(Section):

@@ -168,7 +168,7 @@ class Coordinator:
         """
         store = self.workspace.store
         plan, market = plan_fork(store, run, phase, changes), MarketLog(store)
-        warnings = check_workflow(plan.workflow, partial(plan.bars, market), plan.reused).warnings
+        warnings = check_workflow(plan.workflow, partial(plan.panel, market), plan.reused).warnings
         fork = new_run_id()
         self._sequencer().fork(plan, fork)
         return WorkflowResult(self.workspace, fork, warnings)

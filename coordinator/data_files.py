@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..domain.bars import Bars, Window
 from ..domain.errors import ConfigurationError
+from ..domain.panel import Panel
 from .configuration import PhaseSection
 from .market_data import find_data_file, load_bars
 
@@ -21,8 +22,8 @@ class DataFiles:
         self._folder = folder
         self._bars: dict[tuple[Path, str, str], Bars] = {}
 
-    def bars(self, section: PhaseSection) -> tuple[Bars, Window]:
-        """Return all bars of a phase's file, and the window of those that it trades.
+    def panel(self, section: PhaseSection) -> tuple[Panel, Window]:
+        """Return all bars of a phase's files, and the window of those that it trades.
 
         Raises
         ------
@@ -36,8 +37,14 @@ class DataFiles:
             raise ConfigurationError(
                 f"phase {section.name!r} needs data; state `data: {{file: ...}}` for it or for the workflow."
             )
-        path = find_data_file(data.file, (self._folder,))
-        key = (path, data.symbol or path.name.partition(".")[0].upper(), data.timeframe)
+        # In the order of their names, so that the order in which a configuration lists them changes nothing.
+        files = sorted(data.files.items()) if data.files else [(data.symbol, data.file)]
+        panel = Panel([self._loaded(file, symbol, data.timeframe) for symbol, file in files])
+        return panel, panel.window(data.start, data.end)
+
+    def _loaded(self, file: str, symbol: str, timeframe: str) -> Bars:
+        path = find_data_file(file, (self._folder,))
+        key = (path, symbol or path.name.partition(".")[0].upper(), timeframe)
         if key not in self._bars:
             self._bars[key] = load_bars(*key)
-        return self._bars[key], self._bars[key].window(data.start, data.end)
+        return self._bars[key]

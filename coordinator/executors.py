@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,11 +37,27 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Simulates shards one after the other in the current process."""
+    """Simulates shards in threads of the current process, which share everything.
+
+    Compiled strategies run on all processors at once. Others are called one at a time: Python would hardly
+    run them at once, and nobody promised that they can be.
+
+    Parameters
+    ----------
+    threads
+        Number of threads; that of the processors, if None.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or os.cpu_count() or 1
 
     def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards."""
-        yield from map(simulation, shards)
+        if self._threads == 1 or not simulation.is_compiled:
+            yield from map(simulation, shards)
+            return
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="admf-shard") as pool:
+            yield from _in_order(lambda shard: pool.submit(simulation, shard), shards, 2 * self._threads)
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -84,14 +100,12 @@ class ProcessPool:
         root = MEMORY if os.access(MEMORY, os.W_OK) else None
         with TemporaryDirectory(prefix="admf-", dir=root) as folder:
             published = publish(simulation, Path(folder))
-            waiting: deque[Future[list[EncodedEvent]]] = deque()
+
+            def submit(shard: Containers) -> Future[list[EncodedEvent]]:
+                return self._threads.submit(self._ask, worker.request_for(published, shard))
+
             try:
-                for shard in shards:
-                    waiting.append(self._threads.submit(self._ask, worker.request_for(published, shard)))
-                    if len(waiting) > 2 * self._workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+                yield from _in_order(submit, shards, 2 * self._workers)
             except BaseException:
                 # Nobody waits for what the workers still do, and the files that they read go away.
                 self.close()
@@ -137,3 +151,20 @@ class ProcessPool:
             f"one of the {self._workers} worker processes died, perhaps for want of memory; all completed "
             "work is kept. Run again with fewer --workers."
         )
+
+
+def _in_order(
+    submit: Callable[[Containers], Future[list[EncodedEvent]]], shards: Iterable[Containers], ahead: int
+) -> Answers:
+    """Yield the results of shards in their order, with some submitted ahead."""
+    waiting: deque[Future[list[EncodedEvent]]] = deque()
+    try:
+        for shard in shards:
+            waiting.append(submit(shard))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -12,10 +12,9 @@ import msgspec
 import numpy as np
 
 from ..domain.bars import Bars, iso_time
+from ..domain.codes import CancelReason, DenialRule, OrderType
 from ..domain.errors import ConfigurationError
 from ..domain.events import (
-    CancelReason,
-    DenialRule,
     NumericEvent,
     OrdersCanceled,
     OrdersDenied,
@@ -119,7 +118,7 @@ class CausalChain:
                 return self.fill(number, event, row)
             case OrdersDenied():
                 rule = DenialRule(int(event.rule[row])).name.lower()
-                values: dict[str, Scalar] = {"rule": rule, "available": float(event.available[row])}
+                values: dict[str, Scalar] = {"rule": rule, **_picked(event, row, ("required", "available"))}
                 return self._outcome("denial", number, event, row, values)
             case OrdersCanceled():
                 reason = CancelReason(int(event.reason[row])).name.lower()
@@ -192,12 +191,16 @@ class CausalChain:
             for first, signals, place in self.rows(SignalsEmitted, container)
             if signals.bar[place] <= bar and signals.symbol[place] == symbol
         }
-        if any(signals.bar[place] == bar for _, signals, place in latest.values()):
+        kind = OrderType(int(event.type[row]))
+        if kind <= OrderType.STOP_LIMIT:
             causes = tuple(self._signal(*signal) for signal in latest.values())
         else:
-            # No signal changed: it closes the position at the end of the window.
-            causes = (self.bar(symbol, bar, "end of data at bar"),)
+            causes = (self.bar(symbol, bar, f"{kind.name.lower()} at bar".replace("_", " ")),)
+        prices = {
+            name: float(column[row]) for name, column in event.prices.items() if column[row] == column[row]
+        }
         values = _picked(event, row, ("container", "order", "bar", "target"))
+        values |= {"type": kind.name.lower(), **prices}
         return Explanation(f"{self.stream}#{number}", "order", values, causes)
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from ..domain.columns import columns_of
 from ..domain.events import Column, Event, OrdersFilled, Scalar, SignalsEmitted, TrialsCompleted
 from ..eventstore.record import Recorded
 
@@ -50,7 +51,7 @@ class SignalExtractor:
         """Return one row for each signal, with the fields of `SignalsEmitted`."""
         if not isinstance(event, SignalsEmitted):
             return []
-        return _rows({name: getattr(event, name) for name in event.__struct_fields__})
+        return _rows(columns_of(event))
 
 
 class FillExtractor:
@@ -66,7 +67,7 @@ class FillExtractor:
         """Return one row for each fill, with the fields of `OrdersFilled`."""
         if not isinstance(event, OrdersFilled):
             return []
-        return _rows({name: getattr(event, name) for name in event.__struct_fields__})
+        return _rows(columns_of(event))
 
 
 EXTRACTORS: tuple[ResultExtractor, ...] = (PortfolioMetricsExtractor(), SignalExtractor(), FillExtractor())

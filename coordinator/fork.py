@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ..domain.bars import Bars, Window
+from ..domain.bars import Window
 from ..domain.errors import ConfigurationError, ConflictError, NotFoundError
 from ..domain.events import Feed, PhaseReused, WorkflowForked
+from ..domain.panel import Panel
 from ..eventstore.store import EventStore
 from .configuration import DataSection, PhaseSection
 from .data_files import DataFiles
@@ -40,18 +41,18 @@ class Fork(msgspec.Struct, frozen=True):
     workflow: Workflow
     sections: tuple[PhaseSection, ...]
     reused: dict[str, PhaseReused]
-    feeds: dict[str, Feed]
+    feeds: dict[str, tuple[Feed, ...]]
 
-    def bars(self, market: MarketLog, section: PhaseSection) -> tuple[Bars, Window]:
+    def panel(self, market: MarketLog, section: PhaseSection) -> tuple[Panel, Window]:
         """Return the bars of a phase, from the log if it has them, and the window that the phase trades."""
         if section.name in self.feeds:
             return market.window(section, self.feeds[section.name])
-        return DataFiles(self.workflow.folder).bars(section)
+        return DataFiles(self.workflow.folder).panel(section)
 
-    def kept_feeds(self, market: MarketLog) -> dict[str, Feed]:
-        """Return the feed of every phase, and append bars that the log does not hold yet."""
+    def kept_feeds(self, market: MarketLog) -> dict[str, tuple[Feed, ...]]:
+        """Return the feeds of every phase, and append bars that the log does not hold yet."""
         return {
-            section.name: self.feeds.get(section.name) or market.keep(self.bars(market, section)[0])
+            section.name: self.feeds.get(section.name) or market.keep(self.panel(market, section)[0])
             for section in self.sections
         }
 
@@ -137,5 +138,5 @@ def _require_unchanged(run: str, was: PhaseSection, is_: PhaseSection) -> None:
             )
 
 
-def _source(data: DataSection | None) -> tuple[str, str, str] | None:
-    return (data.file, data.symbol, data.timeframe) if data else None
+def _source(data: DataSection | None) -> tuple[str, tuple[tuple[str, str], ...], str, str] | None:
+    return (data.file, tuple(sorted(data.files.items())), data.symbol, data.timeframe) if data else None

@@ -8,8 +8,9 @@ from typing import get_args
 import msgspec
 
 from ..domain.bars import iso_time
+from ..domain.codes import CancelReason, DenialRule, Segment
 from ..domain.errors import NotFoundError
-from ..domain.events import CancelReason, Column, DenialRule, NumericEvent, Scalar, Segment
+from ..domain.events import Column, NumericEvent, Scalar
 from ..eventstore.record import Head, Recorded
 from ..eventstore.store import EventStore
 from .event_filter import EventFilter, EventSearch

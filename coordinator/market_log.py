@@ -6,6 +6,7 @@ from ..domain.bars import Bars, Window, bars_from, bars_loaded
 from ..domain.columns import joined, rows
 from ..domain.errors import ConflictError, NotFoundError
 from ..domain.events import BarsLoaded, Feed
+from ..domain.panel import Panel
 from ..eventstore.codec import EncodedEvent, encode
 from ..eventstore.hashing import digest
 from ..eventstore.record import Head
@@ -29,8 +30,11 @@ class MarketLog:
         self._store = store
         self._bars: dict[Feed, Bars] = {}
 
-    def keep(self, bars: Bars) -> Feed:
-        """Append bars to the log, unless it holds them already, and return the feed that names them."""
+    def keep(self, panel: Panel) -> tuple[Feed, ...]:
+        """Append bars to the log, unless it holds them already, and return the feeds that name them."""
+        return tuple(self._kept(bars) for bars in panel.bars)
+
+    def _kept(self, bars: Bars) -> Feed:
         known = next((feed for feed, kept in self._bars.items() if kept is bars), None)
         if known is not None:
             return known
@@ -47,22 +51,23 @@ class MarketLog:
         self._bars[feed] = bars
         return feed
 
-    def bars(self, feed: Feed) -> Bars:
-        """Return the bars of a feed.
+    def panel(self, feeds: Sequence[Feed]) -> Panel:
+        """Return the bars of feeds.
 
         Raises
         ------
         NotFoundError
             The log does not hold all of them.
         """
-        if feed not in self._bars:
-            self._bars[feed] = stored_bars(self._store, feed)
-        return self._bars[feed]
+        for feed in feeds:
+            if feed not in self._bars:
+                self._bars[feed] = stored_bars(self._store, feed)
+        return Panel([self._bars[feed] for feed in feeds])
 
-    def window(self, section: PhaseSection, feed: Feed) -> tuple[Bars, Window]:
-        """Return the bars of a feed, and the window of those that a phase trades."""
-        bars, data = self.bars(feed), section.data
-        return bars, bars.window(data.start, data.end) if data else bars.window()
+    def window(self, section: PhaseSection, feeds: Sequence[Feed]) -> tuple[Panel, Window]:
+        """Return the bars of feeds, and the window of those that a phase trades."""
+        panel, data = self.panel(feeds), section.data
+        return panel, panel.window(data.start, data.end) if data else panel.window()
 
 
 def bars_stream(digests: Sequence[bytes]) -> str:

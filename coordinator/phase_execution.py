@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from ..domain.codes import Stage
 from ..domain.columns import joined
 from ..domain.errors import AdmfError, ChangedError, StrategyError
 from ..domain.events import (
@@ -18,11 +19,10 @@ from ..domain.events import (
     PhaseOutputEvent,
     PhaseStageEntered,
     PhaseStarted,
-    Stage,
     TrialsCompleted,
 )
-from ..domain.features import feature_table
-from ..domain.topology import Containers, Market, Topology, needed_features
+from ..domain.market import Market
+from ..domain.topology import Containers, Topology, needed_features
 from ..eventstore.codec import EncodedEvent, decode, encode
 from .bus import PhaseBus, Subscriber
 from .components import source_hash
@@ -70,7 +70,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
     folder: Path
     accept_code: bool = False
 
-    def run(self, section: PhaseSection, feed: Feed, trace: Trace, *guards: Subscriber) -> None:
+    def run(self, section: PhaseSection, feeds: tuple[Feed, ...], trace: Trace, *guards: Subscriber) -> None:
         """Execute a phase and hand everything that happens to `trace`, after the `guards` let it pass.
 
         What the trace knows already is not simulated again. The bus lives as long as this call, also when the
@@ -85,8 +85,8 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         """
         kind = PHASES.get(section.type)
         topology = build_topology(section, (self.folder,), section.name)
-        bars, window = self.market.window(section, feed)
-        visible = bars.head(window.stop)
+        panel, window = self.market.window(section, feeds)
+        visible = panel.head(window.stop)
         planned = kind.plan(section, topology, window)
         with PhaseBus(*guards, trace, TrialCounter(self.progress)) as bus:
             features = needed_features(topology, planned)
@@ -96,7 +96,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                     type=section.type,
                     configuration=section.json_text(),
                     depends_on=section.depends_on,
-                    feeds=(feed,),
+                    feeds=feeds,
                     strategies=tuple(slot.name for slot in topology.slots),
                     features=tuple(str(feature) for feature in features),
                     capital=section.capital,
@@ -107,7 +107,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                 trace.recorded_start(),
             )
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
-            market = Market(visible, features, feature_table(features, visible))
+            market = Market(visible, features)
             simulation = Simulation(section, self.folder, topology, market)
 
             def simulate(containers: Containers) -> TrialsCompleted:

@@ -165,5 +165,5 @@ def _replay_phase(execution: PhaseExecution, comparison: Comparison, phase: str)
     if recorded is not None:
         section = PhaseSection.model_validate_json(recorded.configuration)
         with suppress(_FinishedError):
-            execution.run(section, recorded.feeds[0], comparison)
+            execution.run(section, recorded.feeds, comparison)
     return comparison.result(phase)

@@ -132,7 +132,7 @@ def _settings(store: EventStore, history: RunHistory) -> dict[str, str]:
     workflow = Workflow.from_json(started.configuration, started.folder)
     for section in resolved_workflow(workflow).phases:
         found |= dict(settings(_plain(section), section.name))
-        found[f"{section.name}.bars"] = started.feeds[section.name].stream
+        found[f"{section.name}.bars"] = ", ".join(feed.stream for feed in started.feeds[section.name])
         stream = trace.stream(history.head.stream, section.name)
         for recorded in store.read(stream, topics=(PhaseStarted.__name__,)):
             if isinstance(event := recorded.event, PhaseStarted):

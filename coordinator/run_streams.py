@@ -29,7 +29,7 @@ def _collect(store: EventStore, run: str, heads: dict[str, Head]) -> None:
         raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
     _put(store, run, heads)
     trace = TraceQuery(store)
-    feeds = [feed.stream for feed in started.feeds.values()]
+    feeds = [feed.stream for read in started.feeds.values() for feed in read]
     phases = [trace.stream(run, phase) for phase in started.phases]
     for stream in phases:
         if stream.startswith(f"{run}/"):

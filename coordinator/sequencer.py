@@ -83,7 +83,7 @@ class Sequencer:
         """
         market, files = MarketLog(self._store), DataFiles(workflow.folder)
         phases = resolved_workflow(workflow).phases
-        feeds = {section.name: market.keep(files.bars(section)[0]) for section in phases}
+        feeds = {section.name: market.keep(files.panel(section)[0]) for section in phases}
         journal = Journal(self._store, Head(workflow_id))
         journal.append([_workflow_started(workflow, feeds)])
         self._go_on(workflow, journal, self._execution(workflow, market), feeds)
@@ -148,7 +148,7 @@ class Sequencer:
         workflow: Workflow,
         journal: Journal,
         execution: PhaseExecution,
-        feeds: dict[str, Feed],
+        feeds: dict[str, tuple[Feed, ...]],
         done: Collection[str] = (),
     ) -> None:
         """Execute the phases that are not done, and write the journal of the run to its end."""
@@ -262,7 +262,9 @@ def _log_end(journal: Journal, cause: BaseException, *events: Event) -> None:
         cause.add_note(f"This could not be logged: {error}")
 
 
-def _workflow_started(workflow: Workflow, feeds: dict[str, Feed], forked_from: str = "") -> WorkflowStarted:
+def _workflow_started(
+    workflow: Workflow, feeds: dict[str, tuple[Feed, ...]], forked_from: str = ""
+) -> WorkflowStarted:
     return WorkflowStarted(
         name=workflow.name,
         configuration=workflow.to_json(),

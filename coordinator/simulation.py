@@ -12,9 +12,12 @@ import msgspec
 import numpy as np
 
 from ..domain.bars import Bars
+from ..domain.compiled import is_compiled
 from ..domain.engine import simulate
 from ..domain.features import Feature
-from ..domain.topology import Containers, Market, Topology
+from ..domain.market import Market
+from ..domain.panel import Panel
+from ..domain.topology import Containers, Topology
 from ..eventstore.codec import EncodedEvent, encode
 from .configuration import PhaseSection
 from .topology_builder import build_topology
@@ -43,6 +46,11 @@ class Simulation(msgspec.Struct, frozen=True):
     topology: Topology
     market: Market
 
+    @property
+    def is_compiled(self) -> bool:
+        """Say whether all strategies are compiled, so that threads can run them at once."""
+        return all(is_compiled(slot.strategy.function) for slot in self.topology.slots)
+
     def __call__(self, shard: Containers) -> list[EncodedEvent]:
         """Simulate a shard and return its events, ready to be appended."""
         return [encode(event) for event in simulate(self.topology, self.market, shard)]
@@ -50,7 +58,7 @@ class Simulation(msgspec.Struct, frozen=True):
 
 def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:
     """Cut containers into shards of the configured size, or of one that suits the number of bars."""
-    step = simulation.section.shard_size or max(1, SHARD_STEPS // len(simulation.market.bars))
+    step = simulation.section.shard_size or max(1, SHARD_STEPS // len(simulation.market.panel))
     for start in range(0, len(containers), step):
         yield containers.part(start, min(start + step, len(containers)))
 
@@ -67,14 +75,22 @@ class PublishedSimulation(msgspec.Struct, frozen=True):
         return _opened(self)(shard)
 
 
+class _Contents(msgspec.Struct, frozen=True):
+    """What the files of a published simulation hold: symbol and timeframe of each feed, and features."""
+
+    feeds: list[tuple[str, str]]
+    features: tuple[Feature, ...]
+
+
 def publish(simulation: Simulation, folder: Path) -> PublishedSimulation:
     """Write the bars and features of a simulation into a folder, for other processes to map."""
-    bars, market = simulation.market.bars, simulation.market
-    np.save(folder / "time.npy", bars.time)
-    np.save(folder / "bars.npy", np.stack([getattr(bars, name) for name in COLUMNS]))
-    np.save(folder / "features.npy", market.table)
-    described = (bars.symbol, bars.timeframe, market.features)
-    (folder / "features.msgpack").write_bytes(msgspec.msgpack.encode(described))
+    market = simulation.market
+    for number, (bars, table) in enumerate(zip(market.panel.bars, market.tables, strict=True)):
+        np.save(folder / f"{number}.time.npy", bars.time)
+        np.save(folder / f"{number}.bars.npy", np.stack([getattr(bars, name) for name in COLUMNS]))
+        np.save(folder / f"{number}.features.npy", table)
+    contents = _Contents([(bars.symbol, bars.timeframe) for bars in market.panel.bars], market.features)
+    (folder / "contents.msgpack").write_bytes(msgspec.msgpack.encode(contents))
     return PublishedSimulation(simulation.section.json_text(), simulation.folder, folder)
 
 
@@ -82,13 +98,14 @@ def publish(simulation: Simulation, folder: Path) -> PublishedSimulation:
 def _opened(published: PublishedSimulation) -> Simulation:
     section = PhaseSection.model_validate_json(published.section)
     folder = published.published
-    symbol, timeframe, features = msgspec.msgpack.decode(
-        (folder / "features.msgpack").read_bytes(), type=tuple[str, str, tuple[Feature, ...]]
-    )
-    time = np.load(folder / "time.npy", mmap_mode="r")
-    series = np.load(folder / "bars.npy", mmap_mode="r")
-    columns = dict(zip(COLUMNS, series, strict=True))
-    bars = Bars(symbol=symbol, timeframe=timeframe, time=time, **columns)
-    market = Market(bars, features, np.load(folder / "features.npy", mmap_mode="r"))
+    contents = msgspec.msgpack.decode((folder / "contents.msgpack").read_bytes(), type=_Contents)
+    feeds, tables = [], []
+    for number, (symbol, timeframe) in enumerate(contents.feeds):
+        series = np.load(folder / f"{number}.bars.npy", mmap_mode="r")
+        time = np.load(folder / f"{number}.time.npy", mmap_mode="r")
+        columns = dict(zip(COLUMNS, series, strict=True))
+        feeds.append(Bars(symbol=symbol, timeframe=timeframe, time=time, **columns))
+        tables.append(np.load(folder / f"{number}.features.npy", mmap_mode="r"))
+    market = Market(Panel(feeds), contents.features, tables)
     topology = build_topology(section, (published.folder,))
     return Simulation(section, published.folder, topology, market)

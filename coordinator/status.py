@@ -5,7 +5,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ..domain.events import PhaseStageEntered, PhaseStarted, Stage, TrialsCompleted
+from ..domain.codes import Stage
+from ..domain.events import (
+    PhaseStageEntered,
+    PhaseStarted,
+    TrialsCompleted,
+)
 from ..eventstore.store import EventStore
 from .process_state import shown_status
 from .run_history import RunHistory, run_history

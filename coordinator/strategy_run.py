@@ -12,12 +12,14 @@ import msgspec
 import numpy as np
 
 from ..domain.bars import Bars, bars_from
-from ..domain.engine import strategy_targets
 from ..domain.errors import AdmfError, StrategyError
 from ..domain.events import BarsLoaded, Float64, Scalar
 from ..domain.features import SERIES, Feature, feature_table
+from ..domain.market import Market
+from ..domain.panel import Panel
 from ..domain.strategies import Strategy
-from ..domain.topology import Market, StrategySlot
+from ..domain.targets import strategy_targets
+from ..domain.topology import StrategySlot
 from .components import find_strategy
 
 TIMEOUT = 300
@@ -42,7 +44,7 @@ class Inputs(msgspec.Struct, frozen=True):
 
     def columns(self) -> dict[str, Float64]:
         """Return the arrays by name: columns of bars, and features."""
-        columns: dict[str, Float64] = {name: getattr(self.market.bars, name) for name in SERIES}
+        columns: dict[str, Float64] = {name: getattr(self.market.panel.bars[0], name) for name in SERIES}
         return columns | {str(spec): self.market.feature(spec) for spec in self.market.features}
 
 
@@ -51,10 +53,10 @@ def inputs_of(strategy: Strategy, point: Point, bars: Bars) -> Inputs:
     specs: tuple[Feature, ...] = tuple(dict.fromkeys(strategy.needs(point.parameters).values()))
     table = feature_table(specs, bars)
     if not point.writable:
-        return Inputs(Market(bars, specs, table))
+        return Inputs(Market(Panel([bars]), specs, [table]))
     copied = {name: getattr(bars, name).copy() for name in SERIES}
     own = Bars(symbol=bars.symbol, timeframe=bars.timeframe, time=bars.time, **copied)
-    return Inputs(Market(own, specs, table.copy()))
+    return Inputs(Market(Panel([own]), specs, [table.copy()]))
 
 
 def targets_of(strategy: Strategy, point: Point, inputs: Inputs) -> Float64:

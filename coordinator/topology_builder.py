@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..domain.bars import parse_timeframe
-from ..domain.errors import ConfigurationError
-from ..domain.execution import EndOfData, Execution, FillPrice, Rounding, Sizer, SizingRule
+from ..domain.errors import ConfigurationError, UnknownNameError
+from ..domain.execution import (
+    EndOfData,
+    Execution,
+    FillPrice,
+    LimitFill,
+    Protection,
+    RiskLimits,
+    Rounding,
+    Sizer,
+    SizingRule,
+)
 from ..domain.metrics import metric_profile
 from ..domain.topology import LogLevel, StrategySlot, Topology
 from .components import find_strategy
-from .configuration import ExecutionSection, PhaseSection, RiskSection
+from .configuration import ExecutionSection, LimitsSection, PhaseSection, RiskSection, SizerSection
 
 BOUNDS = {"both": (-1.0, 1.0), "long": (0.0, 1.0), "short": (-1.0, 0.0)}
 
@@ -36,10 +46,14 @@ def build_topology(section: PhaseSection, folders: Sequence[Path], where: str = 
             f"{where}.data: a phase needs data; state `data: {{file: ...}}` for the workflow or the phase."
         )
     timeframe = parse_timeframe(section.data.timeframe)
+    sizer, execution = _sizer(section.risk), _execution(section.execution)
+    sizer.require_affordable(execution.leverage)
     return Topology(
         slots=_slots(section, folders, where),
-        sizer=_sizer(section.risk),
-        execution=_execution(section.execution),
+        sizer=sizer,
+        execution=execution,
+        protection=_protection(section.risk),
+        limits=_limits(section.risk.limits),
         capital=section.capital,
         profile=metric_profile(section.metrics.profile, f"{where}.metrics.profile"),
         bars_per_year=section.metrics.bars_per_year or timeframe.bars_per_year,
@@ -57,8 +71,13 @@ def _slots(section: PhaseSection, folders: Sequence[Path], where: str) -> tuple[
     weights = [strategy.weight for strategy in strategies]
     if any(weights) and not all(weights):
         raise ConfigurationError(f"{where}.strategies: give a weight to every strategy, or to none.")
-    if sum(weight or 0.0 for weight in weights) > 1.0 + 1e-9:
-        raise ConfigurationError(f"{where}.strategies: weights must sum to at most 1, were {weights}.")
+    shares = [(strategy.weight or 0.0) * max(1, len(strategy.symbols)) for strategy in strategies]
+    if sum(shares) > section.execution.margin.leverage + 1e-9:
+        most = section.execution.margin.leverage
+        raise ConfigurationError(
+            f"{where}.strategies: weights must sum to at most {most:g}, each counted once for each of the "
+            f"strategy's symbols; were {weights}."
+        )
     slots = []
     for index, strategy in enumerate(strategies):
         path = f"{where}.strategies[{index}]"
@@ -69,31 +88,75 @@ def _slots(section: PhaseSection, folders: Sequence[Path], where: str) -> tuple[
                 name=strategy.name,
                 strategy=found,
                 parameters=found.resolve(strategy.parameters, f"{path}.parameters"),
-                weight=strategy.weight or 1.0 / len(strategies),
+                weight=strategy.weight or 1.0 / len(strategies) / max(1, len(strategy.symbols)),
                 lowest=lowest,
                 highest=highest,
+                symbols=_symbols(section, strategy.symbols, f"{path}.symbols"),
             )
         )
     return tuple(slots)
+
+
+def _symbols(section: PhaseSection, names: Sequence[str], where: str) -> tuple[int, ...]:
+    """Return the numbers of symbols among those of a phase, which are in the order of their names."""
+    known = sorted(section.data.files) if section.data else []
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("symbol", name, known, where)
+    return tuple(known.index(name) for name in names)
 
 
 def _sizer(risk: RiskSection) -> Sizer:
     if not risk.position_sizers:
         return Sizer()
     section = risk.position_sizers[0]
-    if section.percentage is not None:
-        return Sizer(name=section.name, rule=SizingRule.PERCENTAGE, value=section.percentage)
-    if section.units is not None:
-        return Sizer(name=section.name, rule=SizingRule.UNITS, value=section.units)
-    return Sizer(name=section.name, rule=SizingRule.SIZE, value=section.size or 0.0)
+    match section:
+        case SizerSection(units=float(units)):
+            return Sizer(name=section.name, rule=SizingRule.UNITS, value=units)
+        case SizerSection(size=float(size)):
+            return Sizer(name=section.name, rule=SizingRule.SIZE, value=size)
+    rule = SizingRule[section.type.upper()]
+    return Sizer(
+        name=section.name,
+        rule=rule,
+        value=section.percentage or 0.0,
+        period=section.period,
+        minimum_trades=section.minimum_trades,
+        start=section.start,
+    )
+
+
+def _protection(risk: RiskSection) -> Protection:
+    return Protection(
+        stop_loss=risk.stop_loss, take_profit=risk.take_profit, trailing_stop=risk.trailing_stop
+    )
+
+
+def _limits(section: LimitsSection) -> RiskLimits:
+    return RiskLimits(
+        max_position=section.max_position / 100.0,
+        max_leverage=section.max_leverage,
+        max_drawdown=section.max_drawdown / 100.0,
+        daily_loss=section.daily_loss / 100.0,
+    )
 
 
 def _execution(section: ExecutionSection) -> Execution:
     return Execution(
         fill=FillPrice[section.fill.upper()],
+        limit=LimitFill[section.limit.upper()],
         rounding=Rounding[section.rounding.upper()],
+        lot=section.lot,
         end=EndOfData[section.end.upper()],
         commission_rate=section.commission.percent / 100.0,
+        commission_per_unit=section.commission.per_unit,
         commission_fixed=section.commission.fixed,
+        commission_minimum=section.commission.minimum,
         slippage=section.slippage.bps / 10_000.0,
+        volume_limit=section.slippage.volume_limit / 100.0,
+        price_impact=section.slippage.price_impact,
+        leverage=section.margin.leverage,
+        maintenance_margin=section.margin.maintenance / 100.0,
+        borrow_rate=section.margin.borrow_rate / 100.0,
+        interest_rate=section.margin.interest_rate / 100.0,
     )

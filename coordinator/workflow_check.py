@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from ..domain.bars import Bars, Window, gaps, iso_time
+from ..domain.bars import Window, gaps, iso_time
 from ..domain.features import feature_table
+from ..domain.panel import Panel
 from ..domain.topology import needed_features
 from .configuration import PhaseSection
 from .data_files import DataFiles
@@ -13,7 +14,7 @@ from .loading import Workflow, resolved_workflow
 from .phases import PHASES
 from .topology_builder import build_topology
 
-PhaseBars = Callable[[PhaseSection], tuple[Bars, Window]]
+PhasePanel = Callable[[PhaseSection], tuple[Panel, Window]]
 
 
 class PhaseCheck(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ class WorkflowCheck(msgspec.Struct, frozen=True):
 
 
 def check_workflow(
-    workflow: Workflow, bars_of: PhaseBars | None = None, reused: Collection[str] = ()
+    workflow: Workflow, panel_of: PhasePanel | None = None, reused: Collection[str] = ()
 ) -> WorkflowCheck:
     """Find what is wrong with a workflow before anything is run.
 
@@ -56,7 +57,7 @@ def check_workflow(
     ----------
     workflow
         The workflow.
-    bars_of
+    panel_of
         Returns the bars of a phase and the window that it trades; by default those of its data file.
     reused
         Names of phases that will not be executed, and are left out.
@@ -66,27 +67,28 @@ def check_workflow(
     AdmfError
         A section, reference, component or data file is wrong; the message says which and why.
     """
-    bars_of = bars_of or DataFiles(workflow.folder).bars
+    panel_of = panel_of or DataFiles(workflow.folder).panel
     phases: list[PhaseCheck] = []
     warnings: dict[str, None] = {}
     for section in resolved_workflow(workflow).phases:
         if section.name in reused:
             continue
         topology = build_topology(section, (workflow.folder,), section.name)
-        bars, window = bars_of(section)
+        panel, window = panel_of(section)
         planned = PHASES.get(section.type).plan(section, topology, window)
         # One bar is enough to find parameters that a feature refuses.
-        feature_table(needed_features(topology, planned), bars.head(1))
-        first, last = (iso_time(bars.time[bar]) for bar in (window.first, window.stop - 1))
+        feature_table(needed_features(topology, planned), panel.bars[0].head(1))
+        first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, len(planned), len(window), first, last))
-        warnings |= dict.fromkeys(_gap_warnings(bars, window))
+        warnings |= dict.fromkeys(_gap_warnings(panel, window))
     return WorkflowCheck(workflow.name, workflow.seed, tuple(phases), tuple(warnings))
 
 
-def _gap_warnings(bars: Bars, window: Window) -> list[str]:
+def _gap_warnings(panel: Panel, window: Window) -> list[str]:
     return [
         f"{bars.symbol}: {gap.missing} bars seem to be missing between "
         f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."
-        for gap in gaps(bars.head(window.stop))
-        if gap.next_time >= bars.time[window.first]
+        for bars in panel.head(window.stop).bars
+        for gap in gaps(bars)
+        if gap.next_time >= panel.time[window.first]
     ]

@@ -139,15 +139,20 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         DataError
             If no bar lies between them.
         """
-        first = 0 if start is None else int(np.searchsorted(self.time, _midnight(start)))
-        stop = len(self) if end is None else int(np.searchsorted(self.time, _midnight(end) + DAY))
-        if first >= stop:
-            span = f"from {iso_time(self.time[0])} to {iso_time(self.time[-1])}" if len(self) else "none"
-            raise DataError(
-                f"{self.symbol}: a window must hold at least one bar, found none from {start or 'the first'} "
-                f"to {end or 'the last'}; there are bars {span}. Choose dates within them."
-            )
-        return Window(first, stop)
+        return window_of(self.time, self.symbol, start, end)
+
+
+def window_of(time: Int64, name: str, start: date | None = None, end: date | None = None) -> Window:
+    """Find the times from ``start`` to ``end``; see `Bars.window`. ``name`` is what messages call them."""
+    first = 0 if start is None else int(np.searchsorted(time, _midnight(start)))
+    stop = time.size if end is None else int(np.searchsorted(time, _midnight(end) + DAY))
+    if first >= stop:
+        span = f"from {iso_time(time[0])} to {iso_time(time[-1])}" if time.size else "none"
+        raise DataError(
+            f"{name}: a window must hold at least one bar, found none from {start or 'the first'} "
+            f"to {end or 'the last'}; there are bars {span}. Choose dates within them."
+        )
+    return Window(first, stop)
 
 
 def iso_time(time: int | np.int64) -> str:

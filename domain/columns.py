@@ -6,9 +6,18 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from .events import NumericEvent
+from .events import Column, NumericEvent
 
 EventT = TypeVar("EventT", bound=NumericEvent)
+
+
+def columns_of(event: NumericEvent) -> dict[str, Column]:
+    """Return the columns of an event by name; those of a field that is a dictionary go by their keys."""
+    columns: dict[str, Column] = {}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        columns |= value if isinstance(value, dict) else {name: value}
+    return columns
 
 
 def joined(events: Sequence[EventT]) -> EventT:

@@ -4,21 +4,24 @@ import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Number = TypeVar("Number", bool, int)
 
 
-def _cache_folder() -> str:
+def _cache_folder() -> Path:
     # Numba notices a change in the file of a compiled function, but not in the files of the functions that it
     # calls; a folder named after all of this package's sources makes stale machine code impossible.
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return str(root / "admf" / f"compiled-{digest}")
+    return root / "admf" / f"compiled-{digest}"
 
 
 _CACHE_FOLDER = _cache_folder()
@@ -28,12 +31,42 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` to machine code on first use and keep the result on disk.
 
     Floating-point operations stay in the order written (no ``fastmath``), so that results are bit-identical
-    on every machine and for every number of workers. The machine code is kept below ``$XDG_CACHE_HOME/admf``,
-    or ``~/.cache/admf``.
+    on every machine and for every number of workers. Other threads run meanwhile. The machine code is kept
+    below ``$XDG_CACHE_HOME/admf``, or ``~/.cache/admf``.
     """
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _CACHE_FOLDER
+    numba.config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return cast(Callable[P, R], numba.njit(cache=True)(function))
+        return cast(Callable[P, R], numba.njit(cache=True, nogil=True)(function))
     finally:
         numba.config.CACHE_DIR = before
+
+
+def constant(value: Number) -> Number:
+    """Return a number for compiled code that is not compiled once more for each value of it."""
+    return cast(Number, np.bool_(value) if isinstance(value, bool) else np.int64(value))
+
+
+def is_compiled(function: object) -> bool:
+    """Say whether a function was compiled by numba, so that compiled code can call it."""
+    return hasattr(function, "py_func") and hasattr(function, "signatures")
+
+
+def compiled_from(source: str, name: str, names: dict[str, object], *, keep: bool) -> Callable[..., R]:
+    """Compile the function ``name`` of a source text that refers to ``names``.
+
+    With ``keep`` the machine code stays on disk as that of `compiled` does; it must then follow from the text
+    and from this package alone.
+    """
+    namespace = dict(names)
+    if not keep:
+        exec(source, namespace)
+        return cast(Callable[..., R], numba.njit(nogil=True)(namespace[name]))
+    path = _CACHE_FOLDER / f"{name}_{sha256(source.encode()).hexdigest()[:16]}.py"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=path.parent, delete=False) as scratch:
+            scratch.write(source)
+        os.replace(scratch.name, path)
+    exec(compile(source, str(path), "exec"), namespace)
+    return compiled(cast(Callable[..., R], namespace[name]))

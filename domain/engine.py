@@ -1,62 +1,59 @@
 """Simulation of containers: from a topology and its market to the events of a phase."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from .bars import iso_time
-from .columns import joined
-from .errors import StrategyError
+from .account import FILLED
+from .desk import CHARGE, FILL, HOLDING, ORDER, RULES, STATE, WISH, Desk, Records
+from .errors import ConfigurationError
 from .events import (
-    CancelReason,
     Float64,
+    Int16,
     Int32,
     Int64,
+    InterestCharged,
     NumericEvent,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
     OrdersPlaced,
-    Scalar,
     SignalsEmitted,
     TrialsCompleted,
 )
-from .features import SERIES
-from .kernel import (
-    CANCELED,
-    FILLED,
-    Account,
-    Book,
-    Policy,
-    Windows,
-    book_rows,
-    count_changes,
-    first_defined,
-    hold_targets,
-    run_containers,
-    write_changes,
-)
-from .measurement import Prices
+from .execution import SizingRule
+from .market import Market
+from .measurement import Measures, Spans
 from .metrics import METRICS
-from .strategies import checked_targets
-from .topology import Containers, LogLevel, Market, StrategySlot, Topology
-
-BLOCK = 500_000
-"""Target exposures that are held in memory at a time: bars x containers x strategies."""
+from .strategies import PRICES
+from .sweep import run_containers
+from .targets import Changes, merge_wishes, slot_changes
+from .topology import Containers, LogLevel, Topology
 
 RECORDED = {
     LogLevel.METRICS: (TrialsCompleted,),
-    LogLevel.FILLS: (OrdersFilled, TrialsCompleted),
+    LogLevel.FILLS: (OrdersFilled, InterestCharged, TrialsCompleted),
     LogLevel.FULL: (
         SignalsEmitted,
         OrdersPlaced,
         OrdersDenied,
         OrdersFilled,
         OrdersCanceled,
+        InterestCharged,
         TrialsCompleted,
     ),
 }
 """Which events each log level keeps, in the order in which they are recorded."""
+
+
+class Line(NamedTuple):
+    """One strategy on one symbol: a line of signals."""
+
+    slot: int
+    symbol: int
+    weight: float
+    changes: Changes
 
 
 def simulate(topology: Topology, market: Market, containers: Containers) -> Iterator[NumericEvent]:
@@ -64,7 +61,7 @@ def simulate(topology: Topology, market: Market, containers: Containers) -> Iter
 
     Yields
     ------
-    SignalsEmitted, OrdersPlaced, OrdersDenied, OrdersFilled, OrdersCanceled
+    SignalsEmitted, OrdersPlaced, OrdersDenied, OrdersFilled, OrdersCanceled, InterestCharged
         What happened, as far as the topology's log level asks for it, container by container. Types of which
         nothing happened are left out; all rows of a container and type are in one event.
     TrialsCompleted
@@ -75,191 +72,292 @@ def simulate(topology: Topology, market: Market, containers: Containers) -> Iter
     StrategyError
         A strategy raised, or returned something else than one target exposure in [-1, 1] per bar.
     """
-    size = max(1, BLOCK // (len(market.bars) * len(topology.slots)))
-    recorded: list[NumericEvent] = []
-    for start in range(0, len(containers), size):
-        recorded += _simulate_block(topology, market, containers.part(start, start + size))
-    for kind in RECORDED[topology.log]:
-        same = [event for event in recorded if isinstance(event, kind)]
-        if same:
-            yield joined(same)
+    lines, warm = _lines(topology, market, containers)
+    yield from simulate_signals(topology, market, containers, lines, warm)
 
 
-def strategy_targets(
-    slot: StrategySlot, parameters: Mapping[str, Scalar], market: Market
-) -> tuple[Float64, int]:
-    """Run a strategy over all bars.
+def simulate_signals(
+    topology: Topology, market: Market, containers: Containers, lines: list[Line], warm: Int64
+) -> Iterator[NumericEvent]:
+    """Simulate containers that follow given signals; see `simulate`.
 
-    Returns
-    -------
-    targets
-        Target exposure after each bar, shape (n_bars,), NaN for "as before".
+    Parameters
+    ----------
+    topology, market, containers
+        As for `simulate`; the strategies of the topology are not called.
+    lines
+        The signals of each strategy on each symbol.
     warm
-        Index of the first bar at which all of its features are defined.
-
-    Raises
-    ------
-    StrategyError
-        The function raised, or what it returned is not one exposure per bar.
+        Per container: the first bar on the timeline at which all features were defined.
     """
-    rows = {argument: market.feature(spec) for argument, spec in slot.strategy.needs(parameters).items()}
-    arguments: dict[str, Float64 | Scalar] = {}
-    for name in slot.strategy.arguments:
-        if name in rows:
-            arguments[name] = rows[name]
-        else:
-            arguments[name] = getattr(market.bars, name) if name in SERIES else parameters[name]
-    try:
-        result = slot.strategy.function(**arguments)
-    except Exception as error:
-        raise StrategyError(
-            f"strategy {slot.name!r} raised {type(error).__name__}: {error}; "
-            f"its parameters were {dict(parameters)}."
-        ) from error
-    warm = max((first_defined(row) for row in rows.values()), default=0)
-    return checked_targets(slot.name, result, len(market.bars)), warm
-
-
-def _held_targets(topology: Topology, market: Market, containers: Containers) -> tuple[Float64, Int64]:
-    """Targets without gaps, shape (n_containers, n_slots, n_bars), and each container's warm-up."""
-    held = np.empty((len(containers), len(topology.slots), len(market.bars)))
-    warm = np.zeros(len(containers), np.int64)
-    for index in range(len(containers)):
-        row = containers.row(index)
-        for number, slot in enumerate(topology.slots):
-            targets, defined = strategy_targets(slot, topology.resolve(slot, row), market)
-            warm[index] = max(warm[index], defined)
-            wrong = hold_targets(targets, slot.lowest, slot.highest, held[index, number])
-            if wrong >= 0:
-                raise StrategyError(
-                    f"strategy {slot.name!r}: a target exposure must lie in [-1, 1], "
-                    f"was {targets[wrong]} at bar {wrong} ({iso_time(market.bars.time[wrong])})."
-                )
-    return held, warm
-
-
-def _portfolio_targets(topology: Topology, held: Float64) -> Float64:
-    """Weighted sum of the slots' targets, shape (n_containers, n_bars)."""
-    if len(topology.slots) == 1:
-        return held[:, 0] * topology.slots[0].weight
-    total = np.zeros((held.shape[0], held.shape[2]))
-    for number, slot in enumerate(topology.slots):
-        total += held[:, number] * slot.weight
-    # Signals that cancel, as in 0.3 - 0.1 - 0.2, leave rounding noise, which would be traded.
-    return np.round(total, 12)
-
-
-def _simulate_block(topology: Topology, market: Market, containers: Containers) -> list[NumericEvent]:
-    held, warm = _held_targets(topology, market, containers)
-    n = len(containers)
-    ids = np.arange(containers.first_id, containers.first_id + n, dtype=np.int32)
-    changes = np.empty((n, len(topology.slots)), np.int64)
-    count_changes(held, containers.first_bar, containers.stop_bar, changes)
-    signals = _signals(held, containers, ids, changes)
-    target = _portfolio_targets(topology, held)
-    book = Book.empty(int(2 * changes.sum() + n))
-    ends, metrics = np.empty(n, np.int64), np.empty((n, len(METRICS)))
-    bars, execution = market.bars, topology.execution
-    run_containers(
-        Prices(bars.time, bars.open, bars.close),
-        target,
-        Windows(containers.first_bar, containers.stop_bar, warm, _sizes(topology, containers)),
-        Policy(
-            int(execution.fill),
-            int(execution.rounding),
-            int(execution.end),
-            execution.commission_rate,
-            execution.commission_fixed,
-            execution.slippage,
-        ),
-        Account(topology.capital, int(topology.sizer.rule), topology.sizer.value),
-        (int(topology.profile), topology.bars_per_year),
-        book,
-        ends,
-        metrics,
-    )
-    trials = TrialsCompleted(
+    ids = np.arange(containers.first_id, containers.first_id + len(containers), dtype=np.int32)
+    kinds = RECORDED[topology.log]
+    if SignalsEmitted in kinds:
+        yield from _signals(lines, ids)
+    wishes, wish_ends = _wishes(lines, topology, market, len(containers))
+    rules = _rules(topology, market, _have_prices(lines))
+    book = _simulated(topology, market, containers, wishes, wish_ends, rules, warm)
+    priced = bool(rules["priced"][0]) or _has_exits(topology, containers)
+    yield from (event for event in _events(book, market, ids, priced) if isinstance(event, kinds))
+    yield TrialsCompleted(
         container=ids,
         fold=containers.fold,
         segment=containers.segment,
         first_bar=containers.first_bar,
         stop_bar=containers.stop_bar,
         parameters=dict(containers.parameters),
-        metrics={name: np.ascontiguousarray(metrics[:, i]) for i, name in enumerate(METRICS)},
+        metrics={name: np.ascontiguousarray(book.metrics[:, i]) for i, name in enumerate(METRICS)},
     )
-    return [*signals, *_orders(book, ids, ends), trials]
 
 
-def _sizes(topology: Topology, containers: Containers) -> Float64:
-    varied = containers.parameters.get(topology.sizer.parameter)
-    if varied is None:
-        return np.full(len(containers), topology.sizer.value)
-    return varied.astype(np.float64)
+def _lines(topology: Topology, market: Market, containers: Containers) -> tuple[list[Line], Int64]:
+    """Run every strategy on its symbols, and say when all features are defined."""
+    lines, warm = [], np.zeros(len(containers), np.int64)
+    for number, slot in enumerate(topology.slots):
+        symbols = slot.symbols or tuple(range(len(market.panel.bars)))
+        weight = slot.weight if slot.symbols else slot.weight / len(symbols)
+        for symbol in symbols:
+            changes, defined = slot_changes(topology, slot, market, symbol, containers)
+            lines.append(Line(number, symbol, weight, changes))
+            places = np.append(market.panel.at[symbol], np.int32(len(market.panel)))
+            warm = np.maximum(warm, places[np.minimum(defined, len(market.panel.at[symbol]))])
+    return lines, warm
 
 
-def _signals(held: Float64, containers: Containers, ids: Int32, changes: Int64) -> list[NumericEvent]:
-    total = int(changes.sum())
-    bar, target = np.empty(total, np.int32), np.empty(total)
-    write_changes(held, containers.first_bar, containers.stop_bar, bar, target)
-    slots = np.tile(np.arange(changes.shape[1], dtype=np.int16), len(ids))
+def _signals(lines: list[Line], ids: Int32) -> Iterator[SignalsEmitted]:
+    """Put the signals of all lines together, container by container and line by line."""
+    counts = np.stack([np.diff(line.changes.ends, prepend=0) for line in lines], axis=1)
+    total = int(counts.sum())
     if total == 0:
-        return []
-    return [
-        SignalsEmitted(
-            container=np.repeat(ids, changes.sum(axis=1)),
-            strategy=np.repeat(slots, changes.ravel()),
-            symbol=np.zeros(total, np.int16),
-            bar=bar,
-            target=target,
-        )
-    ]
+        return
+    container = np.repeat(ids, counts.sum(axis=1))
+    bars = [line.changes.bar for line in lines]
+    targets = [line.changes.target for line in lines]
+    prices = [_padded(line.changes) for line in lines] if _have_prices(lines) else []
+    order: Int64 | slice = slice(None)
+    if len(lines) > 1:
+        order = np.argsort(np.concatenate([np.repeat(ids, column) for column in counts.T]), kind="stable")
+    numbers = np.repeat(np.tile(np.arange(len(lines)), len(ids)), counts.ravel())
+    yield SignalsEmitted(
+        container=container,
+        strategy=np.array([line.slot for line in lines], np.int16)[numbers],
+        symbol=np.array([line.symbol for line in lines], np.int16)[numbers],
+        bar=np.concatenate(bars)[order],
+        target=np.concatenate(targets)[order],
+        prices=_price_columns(np.concatenate(prices)[order]) if prices else {},
+    )
 
 
-def _orders(book: Book, ids: Int32, ends: Int64) -> list[NumericEvent]:
-    starts = np.concatenate(([0], ends[:-1]))
-    counts = ends - starts
-    rows = book_rows(book, 0, int(ends[-1]))
-    container = np.repeat(ids, counts)
-    order = (np.arange(ends[-1]) - np.repeat(starts, counts)).astype(np.int32)
-    symbol = np.zeros(ends[-1], np.int16)
-    filled, canceled = rows.outcome == FILLED, rows.outcome == CANCELED
-    denied = ~(filled | canceled)
-    events: list[NumericEvent] = []
-    if ends[-1]:
-        events.append(
-            OrdersPlaced(container=container, order=order, symbol=symbol, bar=rows.bar, target=rows.target)
-        )
-    if denied.any():
-        events.append(
-            OrdersDenied(
-                container=container[denied],
-                order=order[denied],
-                symbol=symbol[denied],
-                bar=rows.fill_bar[denied],
-                rule=rows.outcome[denied],
-                available=rows.available[denied],
+def _have_prices(lines: list[Line]) -> bool:
+    return any(line.changes.price.size for line in lines)
+
+
+def _padded(changes: Changes) -> Float64:
+    """Order prices of all changes, NaN where the strategy states none."""
+    return changes.price if changes.price.size else np.full((changes.bar.size, len(PRICES)), np.nan)
+
+
+def _price_columns(prices: Float64) -> dict[str, Float64]:
+    return {name: np.ascontiguousarray(prices[:, number]) for number, name in enumerate(PRICES)}
+
+
+def _wishes(lines: list[Line], topology: Topology, market: Market, count: int) -> tuple[Records, Int64]:
+    """Combine signals into wishes, as `WISH` records, and tell the row after each container's last one."""
+    counts = np.stack([np.diff(line.changes.ends, prepend=0) for line in lines], axis=1)
+    number = np.repeat(np.arange(len(lines)), counts.sum(axis=0))
+    bar = np.concatenate([market.panel.at[line.symbol][line.changes.bar] for line in lines])
+    target = np.concatenate([line.changes.target for line in lines])
+    ends = np.cumsum(counts.sum(axis=1))
+    order: Int64 | slice = slice(None)
+    if len(lines) > 1:
+        container = np.concatenate([np.repeat(np.arange(count), column) for column in counts.T])
+        order = np.lexsort((number, bar, container))
+    number, bar, target = number[order], bar[order], target[order]
+    weights = np.array([line.weight for line in lines])
+    symbols = np.array([line.symbol for line in lines], np.int16)
+    wishes = np.empty(bar.size, WISH)
+    wishes["bar"], wishes["symbol"], wishes["target"] = bar, symbols[number], target * weights[number]
+    if _have_prices(lines):
+        prices = np.concatenate([_padded(line.changes) for line in lines])[order]
+        for column, name in enumerate(PRICES):
+            wishes[name] = prices[:, column]
+    if len(set(symbols.tolist())) < len(lines):
+        if _have_prices(lines):
+            raise ConfigurationError(
+                "strategies: one that states order prices can't share a symbol with another, since their "
+                "targets add up to one order; give each its own symbols."
             )
+        wishes, ends = _merged(wishes, number, target, weights, symbols, ends)
+    if topology.sizer.rule is SizingRule.VOLATILITY:
+        volatility = market.volatility(topology.sizer.period, topology.bars_per_year)
+        wishes["volatility"] = volatility[wishes["symbol"], wishes["bar"]]
+    return wishes, ends
+
+
+def _merged(
+    wishes: Records, number: Int64, target: Float64, weights: Float64, symbols: Int16, stops: Int64
+) -> tuple[Records, Int64]:
+    """Add up the targets of lines that share symbols."""
+    totals = np.zeros((2, max(weights.size, int(symbols.max()) + 1)))
+    ends = np.empty(stops.size, np.int64)
+    start = row = 0
+    for index, stop in enumerate(stops):
+        part = slice(start, stop)
+        row = merge_wishes(wishes[part], number[part], target[part], weights, symbols, totals, wishes, row)
+        ends[index], start = row, stop
+    return wishes[:row], ends
+
+
+class Book(NamedTuple):
+    """What became of containers: their rows lie one after the other, and end before those in ``ends``.
+
+    ``ends`` has the columns orders, fills, charges.
+    """
+
+    orders: Records
+    fills: Records
+    charges: Records
+    ends: Int64
+    metrics: Float64
+
+
+def _simulated(
+    topology: Topology,
+    market: Market,
+    containers: Containers,
+    wishes: Records,
+    wish_ends: Int64,
+    rules: Records,
+    warm: Int64,
+) -> Book:
+    """Simulate and measure containers, with as much room for rows as it takes."""
+    count, symbols = len(containers), len(market.panel.bars)
+    rows = 2 * len(wishes) + 2 * symbols * count + 16
+    orders, fills, charges = np.empty(rows, ORDER), np.empty(rows, FILL), np.empty(0, CHARGE)
+    ends, metrics = np.zeros((count, 3), np.int64), np.empty((count, len(METRICS)))
+    spans = Spans(containers.first_bar.astype(np.int64), containers.stop_bar.astype(np.int64), warm)
+    settings = _settings(topology, containers)
+    measures = Measures(int(topology.profile), topology.bars_per_year)
+    state, holdings = np.zeros(1, STATE), np.empty(symbols, HOLDING)
+    time, grid, _ = market.prices
+    done = 0
+    while done < count:
+        desk = Desk(time, grid, wishes, rules[0], state[0], holdings, orders, fills, charges)
+        done = run_containers(
+            desk, done, spans, wish_ends, settings, topology.capital, measures, ends, metrics
         )
-    if filled.any():
-        events.append(
-            OrdersFilled(
-                container=container[filled],
-                order=order[filled],
-                symbol=symbol[filled],
-                bar=rows.fill_bar[filled],
-                quantity=rows.quantity[filled],
-                price=rows.price[filled],
-                fee=rows.fee[filled],
+        if done < count:
+            orders, fills, charges = (
+                np.resize(each, 2 * each.size + 64) for each in (orders, fills, charges)
             )
+    used = ends[-1] if count else np.zeros(3, np.int64)
+    return Book(orders[: used[0]], fills[: used[1]], charges[: used[2]], ends, metrics)
+
+
+def _rules(topology: Topology, market: Market, priced: bool) -> Records:
+    """Write execution, sizing and limits as one `RULES` record."""
+    execution, sizer, limits = topology.execution, topology.sizer, topology.limits
+    rules = np.zeros(1, RULES)
+    for source in (execution, limits):
+        for name in source.__struct_fields__:
+            if name in (RULES.names or ()):
+                rules[name] = getattr(source, name)
+    rules["through"], rules["granularity"] = execution.limit, execution.granularity
+    rules["sizing"], rules["minimum_trades"], rules["start"] = sizer.rule, sizer.minimum_trades, sizer.start
+    rules["priced"], rules["mark"] = priced, market.prices.mark
+    rules["charged"] = execution.borrow_rate > 0.0 or execution.interest_rate > 0.0
+    rules["margined"] = execution.leverage > 1.0 or execution.maintenance_margin > 0.0
+    rules["supervised"] = rules["margined"] | (limits.max_drawdown > 0.0) | (limits.daily_loss > 0.0)
+    return rules
+
+
+def _settings(topology: Topology, containers: Containers) -> Float64:
+    """Size, and stop loss, take profit and trailing stop as fractions; shape (n_containers, 4)."""
+    configured = {topology.sizer.parameter: topology.sizer.value, **topology.protection.parameters}
+    settings = np.empty((len(containers), len(configured)))
+    for number, (name, value) in enumerate(configured.items()):
+        varied = containers.parameters.get(name)
+        settings[:, number] = value if varied is None else varied.astype(np.float64)
+    settings[:, 1:] /= 100.0
+    return settings
+
+
+def _own_bars(market: Market, symbol: Int16, bar: Int32) -> Int32:
+    """Numbers of bars among those of their symbol, from their places on the timeline."""
+    if len(market.panel.bars) == 1:
+        return bar
+    own = np.empty_like(bar)
+    for number, places in enumerate(market.panel.own):
+        own[symbol == number] = places[bar[symbol == number]]
+    return own
+
+
+def _has_exits(topology: Topology, containers: Containers) -> bool:
+    """Say whether positions may have exits attached: their orders then have prices."""
+    exits = topology.protection.parameters
+    return any(value > 0.0 for value in exits.values()) or not exits.keys().isdisjoint(containers.parameters)
+
+
+def _events(book: Book, market: Market, ids: Int32, priced: bool) -> Iterator[NumericEvent]:
+    counts = np.diff(book.ends, axis=0, prepend=0)
+    starts = book.ends[:, 0] - counts[:, 0]
+    orders = book.orders
+    container = np.repeat(ids, counts[:, 0])
+    number = (np.arange(orders.size) - np.repeat(starts, counts[:, 0])).astype(np.int32)
+    symbol = orders["symbol"].astype(np.int16)
+    if orders.size:
+        yield OrdersPlaced(
+            container=container,
+            order=number,
+            symbol=symbol,
+            bar=_own_bars(market, symbol, orders["bar"]),
+            type=np.ascontiguousarray(orders["type"]),
+            target=np.ascontiguousarray(orders["target"]),
+            prices={name: np.ascontiguousarray(orders[name]) for name in ("limit", "stop")} if priced else {},
         )
-    if canceled.any():
-        events.append(
-            OrdersCanceled(
-                container=container[canceled],
-                order=order[canceled],
-                symbol=symbol[canceled],
-                bar=rows.bar[canceled],
-                reason=np.full(int(canceled.sum()), CancelReason.END_OF_DATA, np.int8),
-            )
+    outcome = orders["outcome"]
+    denied, canceled = np.flatnonzero(outcome > FILLED), np.flatnonzero(outcome < FILLED)
+    bar = orders["outcome_bar"]
+    if denied.size:
+        yield OrdersDenied(
+            container=container[denied],
+            order=number[denied],
+            symbol=symbol[denied],
+            bar=_own_bars(market, symbol[denied], bar[denied]),
+            rule=outcome[denied],
+            required=orders["required"][denied],
+            available=orders["available"][denied],
         )
-    return events
+    if book.fills.size:
+        yield _filled(book, market, np.repeat(ids, counts[:, 1]), np.repeat(starts, counts[:, 1]))
+    if canceled.size:
+        yield OrdersCanceled(
+            container=container[canceled],
+            order=number[canceled],
+            symbol=symbol[canceled],
+            bar=_own_bars(market, symbol[canceled], bar[canceled]),
+            reason=-outcome[canceled],
+        )
+    if book.charges.size:
+        charged = book.charges["symbol"].astype(np.int16)
+        places = np.ascontiguousarray(book.charges["bar"])
+        yield InterestCharged(
+            container=np.repeat(ids, counts[:, 2]),
+            symbol=charged,
+            bar=np.where(charged < 0, places, _own_bars(market, charged, places)),
+            amount=np.ascontiguousarray(book.charges["amount"]),
+        )
+
+
+def _filled(book: Book, market: Market, container: Int32, first_order: Int64) -> OrdersFilled:
+    fills = book.fills
+    symbol = fills["symbol"].astype(np.int16)
+    return OrdersFilled(
+        container=container,
+        order=(fills["order"] - first_order).astype(np.int32),
+        symbol=symbol,
+        bar=_own_bars(market, symbol, np.ascontiguousarray(fills["bar"])),
+        quantity=np.ascontiguousarray(fills["quantity"]),
+        price=np.ascontiguousarray(fills["price"]),
+        fee=np.ascontiguousarray(fills["fee"]),
+    )

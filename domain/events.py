@@ -8,11 +8,11 @@ Nothing in an event that a phase writes depends on the run, the clock, the host 
 hash of a phase stream is a function of configuration, data and code alone.
 """
 
-from enum import IntEnum, StrEnum
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from .codes import Stage
 
 Scalar = bool | int | float | str
 Bool = NDArray[np.bool_]
@@ -23,43 +23,6 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 Text = NDArray[np.str_]
 Column = Bool | Int8 | Int16 | Int32 | Int64 | Float64 | Text
-
-
-class Stage(StrEnum):
-    """The execution stages inside a phase."""
-
-    INITIALIZATION = "initialization"
-    DATA_PREPARATION = "data_preparation"
-    COMPUTATION = "computation"
-    VALIDATION = "validation"
-    AGGREGATION = "aggregation"
-    FINALIZATION = "finalization"
-
-
-class Segment(IntEnum):
-    """The part of the data that a container trades on."""
-
-    WHOLE = 0
-    TRAIN = 1
-    TEST = 2
-
-
-class DenialRule(IntEnum):
-    """Why our own rules refused an order."""
-
-    NO_EQUITY = 1
-    """The account's equity is zero or less."""
-    BELOW_ONE_UNIT = 2
-    """The order's budget buys less than the smallest quantity that the rounding rule allows."""
-    INSUFFICIENT_FUNDS = 3
-    """The order would cost more than the account's equity."""
-
-
-class CancelReason(IntEnum):
-    """Why an order that was placed never became a fill."""
-
-    END_OF_DATA = 1
-    """The bars ended before the bar at which it would have been filled."""
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +117,7 @@ class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
     configuration: str
     folder: str
     phases: tuple[str, ...]
-    feeds: dict[str, Feed]
+    feeds: dict[str, tuple[Feed, ...]]
     seed: int
     forked_from: str = ""
     package_version: str
@@ -305,33 +268,48 @@ class BarsLoaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SignalsEmitted(msgspec.Struct, frozen=True, kw_only=True):
-    """A strategy changed its target exposure, in [-1, 1], at the close of ``bar``."""
+    """A strategy changed its target exposure, in [-1, 1], at the close of ``bar``.
+
+    ``prices`` holds the columns ``limit``, ``stop``, ``stop_loss`` and ``take_profit`` of a strategy that
+    states prices, NaN for none; other strategies have no such columns.
+    """
 
     container: Int32
     strategy: Int16
     symbol: Int16
     bar: Int32
     target: Float64
+    prices: dict[str, Float64] = {}
 
 
 class OrdersPlaced(msgspec.Struct, frozen=True, kw_only=True):
-    """A container ordered, at the close of ``bar``, to bring its exposure to ``target`` at market."""
+    """A container ordered, during or at the close of ``bar``, to bring its exposure to ``target``.
+
+    ``type`` is an `OrderType`. ``prices`` holds the columns ``limit`` and ``stop``, NaN for none, where there
+    are other orders than those at market.
+    """
 
     container: Int32
     order: Int32
     symbol: Int16
     bar: Int32
+    type: Int8
     target: Float64
+    prices: dict[str, Float64] = {}
 
 
 class OrdersDenied(msgspec.Struct, frozen=True, kw_only=True):
-    """Our own rules refused an order; ``rule`` is a `DenialRule`, ``available`` is what it found."""
+    """Our own rules refused an order.
+
+    ``rule`` is a `DenialRule`; ``required`` is what the order asks for, ``available`` what the rule allows.
+    """
 
     container: Int32
     order: Int32
     symbol: Int16
     bar: Int32
     rule: Int8
+    required: Float64
     available: Float64
 
 
@@ -348,13 +326,25 @@ class OrdersFilled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrdersCanceled(msgspec.Struct, frozen=True, kw_only=True):
-    """An order ended without a fill; ``reason`` is a `CancelReason`."""
+    """What was left of an order was given up at ``bar``; ``reason`` is a `CancelReason`."""
 
     container: Int32
     order: Int32
     symbol: Int16
     bar: Int32
     reason: Int8
+
+
+class InterestCharged(msgspec.Struct, frozen=True, kw_only=True):
+    """A container paid ``amount`` at the open of ``bar`` for what it had borrowed since the bar before.
+
+    ``symbol`` is that of the units sold short, or -1 for cash.
+    """
+
+    container: Int32
+    symbol: Int16
+    bar: Int32
+    amount: Float64
 
 
 class TrialsCompleted(msgspec.Struct, frozen=True, kw_only=True):
@@ -394,6 +384,7 @@ NumericEvent = (
     | OrdersDenied
     | OrdersFilled
     | OrdersCanceled
+    | InterestCharged
     | TrialsCompleted
 )
 Event = ControlEvent | NumericEvent

@@ -1,328 +1,345 @@
-"""The simulation loop: target exposures in, orders and fills out.
+"""The simulation loop: wishes in, orders and fills out, in the order that `admf.domain.execution` describes.
 
-A container runs alone over its window. At each bar, in this order: the order of the bar before is filled, a
-change of target becomes an order.
+A container whose orders are all at market is visited only at the bars at which it wishes for something or has
+an order to fill; one that has prices to watch is visited at every bar meanwhile.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
-from .events import DenialRule, Float64, Int8, Int32, Int64
-from .execution import EndOfData, FillPrice, Rounding, SizingRule
-from .measurement import Fills, Prices, measure_container
+from .account import (
+    CLOSES,
+    MARKET,
+    NONE,
+    OPENS,
+    SLIPS,
+    conclude,
+    equity_at,
+    execute,
+    gross_at,
+    place,
+    reduces,
+)
+from .bars import DAY
+from .codes import CancelReason, DenialRule, OrderType
+from .compiled import compiled, constant
+from .desk import CLOSE, HIGH, LOW, OPEN, VOLUME, Desk, Holding
+from .execution import EndOfData, FillPrice
+from .matching import Bar, exit_price, limit_price, stop_limit_price, stop_price
 
-
-class Policy(NamedTuple):
-    """An `Execution` as plain numbers."""
-
-    fill: int
-    rounding: int
-    end: int
-    commission_rate: float
-    commission_fixed: float
-    slippage: float
-
-
-class Account(NamedTuple):
-    """Capital and sizing of one container."""
-
-    capital: float
-    sizing_rule: int
-    size: float
-
-
-class Windows(NamedTuple):
-    """Per container: its first bar, the bar after its last, the first with all features, and its size."""
-
-    first: Int32
-    stop: Int32
-    warm: Int64
-    size: Float64
-
-
-class Book(NamedTuple):
-    """Orders and what became of each: one row per order, container after container.
-
-    ``outcome`` is `FILLED`, `CANCELED`, or a `DenialRule`; for a filled order ``fill_bar``, ``quantity``,
-    ``price`` and ``fee`` are valid, for a denied one ``fill_bar`` and ``available``.
-    """
-
-    bar: Int32
-    target: Float64
-    outcome: Int8
-    fill_bar: Int32
-    quantity: Float64
-    price: Float64
-    fee: Float64
-    available: Float64
-
-    @classmethod
-    def empty(cls, size: int) -> "Book":
-        """Uninitialized room for `size` orders."""
-        return cls(
-            np.empty(size, np.int32),
-            np.empty(size),
-            np.empty(size, np.int8),
-            np.empty(size, np.int32),
-            *np.empty((4, size)),
-        )
-
-
-FILLED = 0
-CANCELED = -1
-NEXT_OPEN, SAME_CLOSE, NEXT_CLOSE = (int(choice) for choice in FillPrice)
-END_CLOSE, END_CLOSE_AT_OPEN = int(EndOfData.CLOSE), int(EndOfData.CLOSE_AT_OPEN)
-FLOOR = int(Rounding.FLOOR)
-PERCENTAGE, UNITS = int(SizingRule.PERCENTAGE), int(SizingRule.UNITS)
-NO_EQUITY, BELOW_ONE_UNIT, INSUFFICIENT_FUNDS = (int(rule) for rule in DenialRule)
+NEXT_OPEN, SAME_CLOSE, NEXT_CLOSE = (constant(choice) for choice in FillPrice)
+END_CLOSE, END_CLOSE_AT_OPEN = constant(EndOfData.CLOSE), constant(EndOfData.CLOSE_AT_OPEN)
+LIMIT, STOP, STOP_LIMIT, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, MARGIN_CALL, RISK_HALT, LAST_BAR = (
+    constant(kind) for kind in list(OrderType)[1:]
+)
+REPLACED, END_OF_DATA = constant(-CancelReason.REPLACED), constant(-CancelReason.END_OF_DATA)
+HALTED, HALTED_TODAY = constant(DenialRule.MAX_DRAWDOWN), constant(DenialRule.DAILY_LOSS)
+EARLIER, AT_OPEN, AT_STOP, AT_LIMIT = map(constant, range(4))
+FRESH, OLD = constant(True), constant(False)
+YEAR = 365.0 * DAY
 
 
 @compiled
-def book_rows(book: Book, start: int, stop: int) -> Book:
-    """Return the orders at rows ``start`` to ``stop`` (excluded), as views."""
-    return Book(
-        book.bar[start:stop],
-        book.target[start:stop],
-        book.outcome[start:stop],
-        book.fill_bar[start:stop],
-        book.quantity[start:stop],
-        book.price[start:stop],
-        book.fee[start:stop],
-        book.available[start:stop],
-    )
+def _fill_at_market(desk: Desk, t: int, row: int, fresh: bool) -> None:
+    """Fill orders at market, those that reduce a position first; those of this bar only if ``fresh``."""
+    several = desk.holdings.size > 1
+    for turn in range(2 if several else 1):
+        for s in range(desk.holdings.size):
+            holding = desk.holdings[s]
+            market = desk.grid[row, s, t]
+            if np.isnan(market):
+                continue
+            if holding.closing != NONE and (fresh or desk.orders[holding.closing].bar != t):
+                execute(desk, holding, CLOSES, t, s, market, row, SLIPS)
+            if holding.opening == NONE or holding.opening_type != MARKET or holding.closing != NONE:
+                continue
+            if not fresh and desk.orders[holding.opening].bar == t:
+                continue
+            if several and turn == 0 and not reduces(desk, holding, t, market, row):
+                continue
+            before = holding.position
+            execute(desk, holding, OPENS, t, s, market, row, SLIPS)
+            if before == 0.0 and row == OPEN:
+                holding.entered = AT_OPEN
 
 
 @compiled
-def first_defined(values: Float64) -> int:
-    """Return the index of the first value that is not NaN, or the number of values."""
-    for t in range(values.size):
-        if not np.isnan(values[t]):
-            return t
-    return int(values.size)
+def _close(desk: Desk, t: int, s: int, kind: int, market: float, row: int) -> None:
+    """Order a position to be closed, and fill that at a price."""
+    holding = desk.holdings[s]
+    place(desk, holding, t, s, 0.0, kind, np.nan, np.nan, NONE)
+    execute(desk, holding, CLOSES, t, s, market, row, SLIPS)
 
 
 @compiled
-def hold_targets(targets: Float64, lowest: float, highest: float, held: Float64) -> int:
-    """Write targets into ``held`` with gaps filled and bounds applied.
-
-    Returns the first bar at which a target lies outside [-1, 1], or -1.
-    """
-    value = 0.0
-    for t in range(targets.size):
-        wish = targets[t]
-        if not np.isnan(wish):
-            if wish < -1.0 or wish > 1.0:
-                return t
-            value = min(max(wish, lowest), highest)
-        held[t] = value
-    return -1
-
-
-@compiled
-def count_changes(held: Float64, first: Int32, stop: Int32, counts: Int64) -> None:
-    """Count how often each target changes inside its window, from flat before it.
-
-    ``held`` has shape (n_containers, n_slots, n_bars), ``counts`` (n_containers, n_slots).
-    """
-    for c in range(held.shape[0]):
-        for s in range(held.shape[1]):
-            before = 0.0
-            changes = 0
-            for t in range(first[c], stop[c]):
-                changes += held[c, s, t] != before
-                before = held[c, s, t]
-            counts[c, s] = changes
-
-
-@compiled
-def write_changes(held: Float64, first: Int32, stop: Int32, bar: Int32, target: Float64) -> None:
-    """Write the bar and the new value of each change that `count_changes` counts, in the same order."""
-    row = 0
-    for c in range(held.shape[0]):
-        for s in range(held.shape[1]):
-            before = 0.0
-            for t in range(first[c], stop[c]):
-                if held[c, s, t] != before:
-                    before = held[c, s, t]
-                    bar[row], target[row] = t, before
-                    row += 1
-
-
-@compiled
-def _wanted(target: float, equity: float, price: float, policy: Policy, account: Account) -> float:
-    """Units that a position at this target should have, without sign and before rounding."""
-    exposure = abs(target)
-    if account.sizing_rule == UNITS:
-        return account.size * exposure
-    if account.sizing_rule == PERCENTAGE:
-        budget = equity * account.size / 100.0 * exposure
+def _watch_exits(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None:
+    """End a position at its stop or its target, where the bar reaches one of them."""
+    side = 1 if holding.position > 0.0 else -1
+    stop, target, kind = holding.stop, holding.target, STOP_LOSS
+    trailing = desk.state.trailing_stop
+    if trailing > 0.0:
+        trail = holding.best * (1.0 - side * trailing)
+        if np.isnan(stop) or (trail - stop) * side > 0.0:
+            stop, kind = trail, TRAILING_STOP
+    entered = holding.entered
+    if entered == AT_LIMIT or holding.closing != NONE:
+        return
+    if entered == AT_STOP:
+        worst, best = (bar.low, bar.high) if side > 0 else (bar.high, bar.low)
+        if (worst - stop) * side <= 0.0 or not (best - target) * side >= 0.0:
+            return
+        price, at_target = target, True
     else:
-        budget = account.size * exposure
-    return (budget - policy.commission_fixed) / (price * (1.0 + policy.commission_rate))
+        price, at_target = exit_price(bar, side, stop, target)
+    if np.isnan(price):
+        return
+    if at_target:
+        place(desk, holding, t, s, 0.0, TAKE_PROFIT, target, np.nan, NONE)
+    else:
+        place(desk, holding, t, s, 0.0, kind, np.nan, stop, NONE)
+    execute(desk, holding, CLOSES, t, s, price, OPEN, not at_target)
 
 
 @compiled
-def _execute(
-    book: Book,
-    row: int,
-    bar: int,
-    market: float,
-    cash: float,
-    position: float,
-    policy: Policy,
-    account: Account,
-) -> tuple[float, float]:
-    """Fill or deny one order at the market price; return cash and position after it."""
-    target = book.target[row]
-    book.fill_bar[row] = bar
-    equity = cash + position * market
+def _watch_order(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None:
+    """Fill the symbol's limit, stop or stop-limit order, where the bar reaches it."""
+    order, kind = desk.orders[holding.opening], holding.opening_type
+    if kind == MARKET or order.bar == t or holding.closing != NONE:
+        return
+    side = 1 if order.target > 0.0 else -1
+    through = desk.rules.through
+    how = AT_STOP
+    if kind == STOP:
+        price = stop_price(bar, side, order.stop)
+    elif kind == STOP_LIMIT:
+        price, reached = stop_limit_price(bar, side, order.stop, order.limit, through)
+        if reached:
+            holding.opening_type = LIMIT
+    else:
+        price, how = limit_price(bar, side, order.limit, through), AT_LIMIT
+    if np.isnan(price):
+        return
+    before = holding.position
+    execute(desk, holding, OPENS, t, s, price, OPEN, kind == STOP)
+    if before == 0.0:
+        holding.entered = AT_OPEN if price == bar.open else how
+    if kind == STOP:
+        holding.opening_type = MARKET
+
+
+@compiled
+def _watch(desk: Desk, t: int) -> None:
+    """Follow the prices inside of a bar: exits, then orders, then exits of what has just begun."""
+    for s in range(desk.holdings.size):
+        holding = desk.holdings[s]
+        if holding.position == 0.0 and holding.opening == NONE:
+            continue
+        if np.isnan(desk.grid[OPEN, s, t]):
+            continue
+        bar = Bar(desk.grid[OPEN, s, t], desk.grid[HIGH, s, t], desk.grid[LOW, s, t], desk.grid[VOLUME, s, t])
+        if holding.position != 0.0:
+            _watch_exits(desk, holding, t, s, bar)
+        if holding.opening != NONE:
+            before = holding.position
+            _watch_order(desk, holding, t, s, bar)
+            if before == 0.0 and holding.position != 0.0:
+                _watch_exits(desk, holding, t, s, bar)
+
+
+@compiled
+def _end_watch(desk: Desk, t: int) -> None:
+    """Move trailing stops at a bar's end, and forget what happened inside of it."""
+    for s in range(desk.holdings.size):
+        holding = desk.holdings[s]
+        holding.used, holding.entered = 0.0, EARLIER
+        if holding.position > 0.0 and desk.grid[HIGH, s, t] > holding.best:
+            holding.best = desk.grid[HIGH, s, t]
+        elif holding.position < 0.0 and desk.grid[LOW, s, t] < holding.best:
+            holding.best = desk.grid[LOW, s, t]
+
+
+@compiled
+def _charge(desk: Desk, t: int, s: int, amount: float) -> None:
+    state = desk.state
+    if amount <= 0.0:
+        return
+    if state.charges >= desk.charges.size:
+        state.full = 1
+        return
+    charge = desk.charges[state.charges]
+    charge.bar, charge.symbol, charge.amount = t, s, amount
+    state.charges += 1
+    state.cash -= amount
+
+
+@compiled
+def _charge_interest(desk: Desk, t: int) -> None:
+    """Charge what was borrowed from the close of the bar before until now."""
+    years = (desk.time[t] - desk.time[t - 1]) / YEAR
+    borrowed = max(-desk.state.cash, 0.0)
+    for s in range(desk.holdings.size):
+        short = -desk.holdings[s].position
+        if short > 0.0:
+            _charge(
+                desk,
+                t,
+                s,
+                desk.rules.borrow_rate * years * short * desk.grid[desk.rules.mark, s, t - 1],
+            )
+    _charge(desk, t, NONE, desk.rules.interest_rate * years * borrowed)
+
+
+@compiled
+def _cancel(desk: Desk, holding: Holding, t: int, reason: int) -> None:
+    """Give up a symbol's open orders."""
+    if holding.closing != NONE:
+        conclude(desk.state, holding, desk.orders[holding.closing], t, reason)
+    if holding.opening != NONE:
+        conclude(desk.state, holding, desk.orders[holding.opening], t, reason)
+
+
+@compiled
+def _call_margin(desk: Desk, t: int, equity: float) -> None:
+    """Close all positions at a close at which too little equity stands behind them."""
+    gross = gross_at(desk, t, CLOSE, NONE)
+    if gross == 0.0 or equity > desk.rules.maintenance_margin * gross:
+        return
+    for s in range(desk.holdings.size):
+        _cancel(desk, desk.holdings[s], t, REPLACED)
+        if desk.holdings[s].position != 0.0:
+            _close(desk, t, s, MARGIN_CALL, desk.grid[desk.rules.mark, s, t], CLOSE)
+
+
+@compiled
+def _supervise(desk: Desk, t: int) -> None:
+    """Look at the account at a bar's close: margin, drawdown, the loss of the day."""
+    state, rules = desk.state, desk.rules
+    equity = equity_at(desk, t, CLOSE)
+    today = desk.time[t] // DAY
+    if today != state.day:
+        state.day, state.day_equity = today, state.last_equity
+        if state.halt == HALTED_TODAY:
+            state.halt = 0
+    state.last_equity = equity
+    state.peak = max(state.peak, equity)
+    if rules.margined != 0:
+        _call_margin(desk, t, equity)
+    fallen = rules.max_drawdown > 0.0 and equity <= state.peak * (1.0 - rules.max_drawdown)
+    lost = rules.daily_loss > 0.0 and equity <= state.day_equity * (1.0 - rules.daily_loss)
+    halt = HALTED if fallen else HALTED_TODAY
+    if state.halt == HALTED or state.halt == halt or not (fallen or lost):
+        return
+    state.halt = halt
+    for s in range(desk.holdings.size):
+        holding = desk.holdings[s]
+        _cancel(desk, holding, t, REPLACED)
+        if holding.position != 0.0:
+            place(desk, holding, t, s, 0.0, RISK_HALT, np.nan, np.nan, NONE)
+
+
+@compiled
+def _follow_wish(desk: Desk, t: int, w: int) -> None:
+    """Place the orders that bring a position to a wished target: none, one, or two for a reversal."""
+    wish = desk.wishes[w]
+    s, target = wish.symbol, wish.target
+    holding = desk.holdings[s]
+    position = holding.position
+    if holding.opening != NONE:
+        conclude(desk.state, holding, desk.orders[holding.opening], t, REPLACED)
+    ends = position != 0.0 and position * target <= 0.0
+    if holding.closing != NONE and not ends and desk.orders[holding.closing].type != RISK_HALT:
+        conclude(desk.state, holding, desk.orders[holding.closing], t, REPLACED)
+    if ends and holding.closing == NONE:
+        place(desk, holding, t, s, 0.0, MARKET, np.nan, np.nan, w)
     if target == 0.0:
-        quantity = -position
-        price = market * (1.0 - policy.slippage) if quantity < 0.0 else market * (1.0 + policy.slippage)
-    else:
-        if equity <= 0.0:
-            book.outcome[row], book.available[row] = NO_EQUITY, equity
-            return cash, position
-        price = market * (1.0 + policy.slippage) if target > 0.0 else market * (1.0 - policy.slippage)
-        units = max(_wanted(target, equity, price, policy, account), 0.0)
-        if policy.rounding == FLOOR:
-            units = np.floor(units)
-        quantity = (units if target > 0.0 else -units) - position
-        if quantity * target < 0.0:
-            price = market * (1.0 - policy.slippage) if quantity < 0.0 else market * (1.0 + policy.slippage)
-        if quantity == 0.0:
-            book.outcome[row], book.available[row] = BELOW_ONE_UNIT, equity
-            return cash, position
-        cost = units * price * (1.0 + policy.commission_rate) + policy.commission_fixed
-        if quantity * target > 0.0 and cost > equity * (1.0 + 1e-12):
-            book.outcome[row], book.available[row] = INSUFFICIENT_FUNDS, equity
-            return cash, position
-    fee = abs(quantity) * price * policy.commission_rate + policy.commission_fixed
-    book.outcome[row] = FILLED
-    book.quantity[row], book.price[row], book.fee[row] = quantity, price, fee
-    position = 0.0 if target == 0.0 else position + quantity
-    return cash - quantity * price - fee, position
+        return
+    limit = stop = np.nan
+    kind = MARKET
+    if desk.rules.priced != 0:
+        limit, stop = wish.limit, wish.stop
+        if not np.isnan(limit):
+            kind = LIMIT if np.isnan(stop) else STOP_LIMIT
+        elif not np.isnan(stop):
+            kind = STOP
+    place(desk, holding, t, s, target, kind, limit, stop, w)
 
 
 @compiled
-def _place(book: Book, count: int, bar: int, target: float, position: float) -> int:
-    """Write the orders that bring a position to a target: none, one, or two for a reversal."""
-    if position != 0.0 and position * target <= 0.0:
-        book.bar[count], book.target[count], book.outcome[count] = bar, 0.0, CANCELED
-        count += 1
-    if target != 0.0:
-        book.bar[count], book.target[count], book.outcome[count] = bar, target, CANCELED
-        count += 1
-    return count
+def _end(desk: Desk, t: int, row: int) -> None:
+    """Close all positions at the last bar, at the prices of a row of the grid."""
+    for s in range(desk.holdings.size):
+        if desk.holdings[s].position == 0.0:
+            continue
+        _cancel(desk, desk.holdings[s], t, END_OF_DATA)
+        price = desk.grid[row, s, t]
+        _close(desk, t, s, LAST_BAR, desk.grid[desk.rules.mark, s, t] if np.isnan(price) else price, row)
 
 
 @compiled
-def simulate_container(
-    prices: Prices,
-    target: Float64,
-    first: int,
-    stop: int,
-    policy: Policy,
-    account: Account,
-    book: Book,
-    row: int,
-) -> int:
-    """Run one container over the bars ``first`` to ``stop`` (excluded).
+def _holds(desk: Desk) -> bool:
+    for s in range(desk.holdings.size):  # noqa: SIM110
+        if desk.holdings[s].position != 0.0:
+            return True
+    return False
+
+
+@compiled
+def _open_bar(desk: Desk, t: int, first: int, last: int) -> None:
+    """Do what happens up to a bar's open."""
+    rules, state = desk.rules, desk.state
+    if rules.charged != 0 and t > first:
+        _charge_interest(desk, t)
+    if state.open > 0 and rules.fill == NEXT_OPEN:
+        _fill_at_market(desk, t, OPEN, OLD)
+    if t == last and rules.end == END_CLOSE_AT_OPEN:
+        _end(desk, t, OPEN)
+
+
+@compiled
+def _close_bar(desk: Desk, t: int, last: int, wish: int, last_wish: int) -> int:
+    """Do what happens at a bar's close, and return the first wish of a later bar."""
+    rules, state = desk.rules, desk.state
+    if state.open > 0 and rules.fill == NEXT_CLOSE:
+        _fill_at_market(desk, t, CLOSE, OLD)
+    if rules.supervised != 0:
+        _supervise(desk, t)
+    while wish < last_wish and desk.wishes[wish].bar == t:
+        _follow_wish(desk, t, wish)
+        wish += 1
+    if state.open > 0 and rules.fill == SAME_CLOSE:
+        _fill_at_market(desk, t, CLOSE, FRESH)
+    if state.watched != 0 or rules.volume_limit > 0.0:
+        _end_watch(desk, t)
+    if t == last and rules.end == END_CLOSE:
+        _end(desk, t, CLOSE)
+    return wish
+
+
+@compiled
+def simulate_container(desk: Desk, first: int, stop: int, wish: int, last_wish: int) -> None:
+    """Run one container over the bars ``first`` to ``stop`` (excluded), from a flat account.
 
     Parameters
     ----------
-    prices
-        The bars.
-    target
-        Target exposure after each bar's close, shape (n_bars,), without NaN.
+    desk
+        What it sees and changes; its state holds its capital as cash, and which rows to write next. If the
+        room for rows does not suffice, ``full`` is set in its state and its rows are worth nothing.
     first, stop
         The window.
-    policy, account
-        How orders are filled and sized.
-    book, row
-        Where its orders are written, from ``row`` on; at most two per change of target, and one at the end.
-
-    Returns
-    -------
-    int
-        The row after its last order.
+    wish, last_wish
+        Its wishes are the rows from ``wish`` up to ``last_wish`` (excluded); their bars lie in the window.
     """
-    cash, position = account.capital, 0.0
-    pending = count = row
-    wish = 0.0
-    for t in range(first, stop):
-        last = t == stop - 1
-        if pending < count:
-            market = prices.open[t] if policy.fill == NEXT_OPEN else prices.close[t]
-            while pending < count:
-                cash, position = _execute(book, pending, t, market, cash, position, policy, account)
-                pending += 1
-        if last and policy.end == END_CLOSE_AT_OPEN and position != 0.0:
-            count = _place(book, count, t, 0.0, position)
-            cash, position = _execute(book, pending, t, prices.open[t], cash, position, policy, account)
-            pending = count
-        if target[t] != wish:
-            wish = target[t]
-            count = _place(book, count, t, wish, position)
-            while policy.fill == SAME_CLOSE and pending < count:
-                cash, position = _execute(book, pending, t, prices.close[t], cash, position, policy, account)
-                pending += 1
-        if last and policy.end == END_CLOSE and position != 0.0:
-            pending = count
-            count = _place(book, count, t, 0.0, position)
-            cash, position = _execute(book, pending, t, prices.close[t], cash, position, policy, account)
-            pending = count
-    return count
-
-
-@compiled
-def _fills(orders: Book) -> Fills:
-    filled = np.nonzero(orders.outcome == FILLED)[0]
-    return Fills(orders.fill_bar[filled], orders.quantity[filled], orders.price[filled], orders.fee[filled])
-
-
-@compiled
-def run_containers(
-    prices: Prices,
-    target: Float64,
-    windows: Windows,
-    policy: Policy,
-    account: Account,
-    profile: tuple[int, float],
-    book: Book,
-    ends: Int64,
-    metrics: Float64,
-) -> None:
-    """Simulate and measure containers one after the other.
-
-    Parameters
-    ----------
-    prices
-        The bars.
-    target
-        Target exposures, shape (n_containers, n_bars).
-    windows
-        Per container.
-    policy, account
-        How orders are filled and sized; the account's size is replaced by each container's own.
-    profile
-        The metric profile and the number of bars per year.
-    book
-        Room for all orders.
-    ends
-        Written: the row in ``book`` after each container's last order, shape (n_containers,).
-    metrics
-        Written: shape (n_containers, n_metrics).
-    """
-    row = 0
-    for c in range(target.shape[0]):
-        first, stop = windows.first[c], windows.stop[c]
-        own = Account(account.capital, account.sizing_rule, windows.size[c])
-        end = simulate_container(prices, target[c], first, stop, policy, own, book, row)
-        fills = _fills(book_rows(book, row, end))
-        span = (first, stop, windows.warm[c])
-        measure_container(prices, span, fills, account.capital, profile, metrics[c])
-        row = end
-        ends[c] = end
+    rules, state, last = desk.rules, desk.state, stop - 1
+    t = first
+    while t < stop and state.full == 0:
+        _open_bar(desk, t, first, last)
+        if state.watched != 0:
+            _watch(desk, t)
+        wish = _close_bar(desk, t, last, wish, last_wish)
+        followed = (state.watched != 0 or rules.charged != 0) and _holds(desk)
+        if state.open > 0 or rules.supervised != 0 or followed:
+            t += 1
+        else:
+            awaited = desk.wishes[wish].bar if wish < last_wish else last
+            t = awaited if awaited > t else stop
+    for s in range(desk.holdings.size):
+        _cancel(desk, desk.holdings[s], last, END_OF_DATA)

@@ -8,6 +8,7 @@ returns one value per bar: the exposure that it wishes to hold after the bar's c
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -190,27 +191,64 @@ def _kind(value: object) -> str:
     return ""
 
 
-def checked_targets(name: str, result: object, n_bars: int) -> Float64:
+class Signals(NamedTuple):
+    """What a strategy may return instead of target exposures: these, with prices for its orders.
+
+    Each field has one value per bar; those of the bar at whose close the target changes hold for the orders
+    that follow from the change. NaN, or no array at all, means no price. A limit buys at its price or below,
+    a stop at its price or above; with both, the order becomes a limit order once the stop is reached.
+    ``stop_loss`` and ``take_profit`` end the position.
+    """
+
+    target: Float64
+    limit: Float64 | None = None
+    stop: Float64 | None = None
+    stop_loss: Float64 | None = None
+    take_profit: Float64 | None = None
+
+
+PRICES = Signals._fields[1:]
+"""The columns of order prices."""
+
+
+def checked_signals(name: str, result: object, n_bars: int) -> tuple[Float64, Float64]:
     """Return what a strategy returned as float64, if it is one number for each bar.
+
+    Returns
+    -------
+    targets
+        Shape (n_bars,).
+    prices
+        In the columns of `PRICES`, shape (n_bars, 4), or (0, 4) where it states none.
 
     Raises
     ------
     StrategyError
-        It is not an array of numbers of shape (n_bars,).
+        It is neither an array of numbers of shape (n_bars,), nor `Signals` of such arrays.
     """
+    if not isinstance(result, Signals):
+        return _checked_column(name, "target exposure", result, n_bars), np.empty((0, len(PRICES)))
+    prices = np.full((n_bars, len(PRICES)), np.nan)
+    for number, (field, column) in enumerate(zip(PRICES, result[1:], strict=True)):
+        if column is not None:
+            prices[:, number] = _checked_column(name, field, column, n_bars)
+    return _checked_column(name, "target exposure", result.target, n_bars), prices
+
+
+def _checked_column(name: str, field: str, values: object, n_bars: int) -> Float64:
     try:
-        targets = np.asarray(result, dtype=np.float64, order="C")
+        column = np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise StrategyError(
-            f"strategy {name!r} must return an array of numbers, one for each bar; "
-            f"it returned {type(result).__name__}."
+            f"strategy {name!r} must return an array of numbers, one {field} for each bar; "
+            f"it returned {type(values).__name__}."
         ) from error
-    if targets.shape != (n_bars,):
+    if column.shape != (n_bars,):
         raise StrategyError(
-            f"strategy {name!r} must return one target exposure for each of the {n_bars} bars; "
-            f"it returned {type(result).__name__} of shape {targets.shape}."
+            f"strategy {name!r} must return one {field} for each of the {n_bars} bars; "
+            f"it returned {type(values).__name__} of shape {column.shape}."
         )
-    return targets
+    return column
 
 
 @compiled

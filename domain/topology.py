@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from enum import IntEnum
 
 import msgspec
+import numpy as np
 
-from .bars import Bars
-from .events import Column, Float64, Int8, Int16, Int32, Scalar
-from .execution import Execution, Sizer
+from .events import Column, Int8, Int16, Int32, Int64, Scalar
+from .execution import Execution, Protection, RiskLimits, Sizer
 from .features import Feature
 from .metrics import Profile
 from .strategies import Strategy
@@ -29,7 +29,8 @@ class StrategySlot(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's place in a portfolio.
 
     ``parameters`` are complete; ``weight`` multiplies its signals in the portfolio's target; ``lowest`` and
-    ``highest`` bound its target exposure (long only: 0 and 1).
+    ``highest`` bound its target exposure (long only: 0 and 1). ``symbols`` are the numbers of the symbols
+    that it trades, each with its weight; without any, it trades all of them with an equal part of its weight.
     """
 
     name: str
@@ -38,6 +39,7 @@ class StrategySlot(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
     lowest: float = -1.0
     highest: float = 1.0
+    symbols: tuple[int, ...] = ()
 
 
 class Containers(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +86,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     profile: Profile
     bars_per_year: float
     log: LogLevel = LogLevel.FULL
+    protection: Protection = Protection()
+    limits: RiskLimits = RiskLimits()
 
     def resolve(self, slot: StrategySlot, row: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a strategy's parameters in a container with the parameters ``row``."""
@@ -92,40 +96,38 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         return {**slot.parameters, **own}
 
 
+def distinct_features(
+    topology: Topology, slot: StrategySlot, containers: Containers
+) -> dict[str, tuple[list[Feature], Int64]]:
+    """Infer the features that a strategy needs in these containers.
+
+    Returns
+    -------
+    dict[str, tuple[list[Feature], Int64]]
+        By argument: the distinct features, and which of them each container uses, shape (n_containers,).
+    """
+    found = {}
+    for argument, template in slot.strategy.features.items():
+        names = sorted(
+            {f"{slot.name}.{value}" for _, value in template.parameters} & containers.parameters.keys()
+        )
+        columns = [containers.parameters[name].tolist() for name in names]
+        rows = list(zip(*columns, strict=True)) if columns else [()] * len(containers)
+        places: dict[tuple[Scalar, ...], int] = {}
+        which = np.array([places.setdefault(row, len(places)) for row in rows])
+        features = [
+            template.fill(topology.resolve(slot, dict(zip(names, values, strict=True)))) for values in places
+        ]
+        found[argument] = features, which
+    return found
+
+
 def needed_features(topology: Topology, containers: Containers) -> tuple[Feature, ...]:
     """Infer the distinct features that these containers need, in a fixed order."""
-    found: set[Feature] = set()
-    for slot in topology.slots:
-        names = [name for name in containers.parameters if name.startswith(slot.name + ".")]
-        columns = [containers.parameters[name].tolist() for name in names]
-        rows = set(zip(*columns, strict=True)) if columns else {()}
-        for values in rows:
-            found.update(
-                slot.strategy.needs(topology.resolve(slot, dict(zip(names, values, strict=True)))).values()
-            )
+    found = {
+        feature
+        for slot in topology.slots
+        for features, _ in distinct_features(topology, slot, containers).values()
+        for feature in features
+    }
     return tuple(sorted(found, key=lambda spec: (spec.name, str(spec.parameters))))
-
-
-class Market:
-    """Bars with the features computed over them: shared by all containers, read only.
-
-    Parameters
-    ----------
-    bars
-        The bars.
-    features
-        Distinct features.
-    table
-        Their values, one row each, shape (n_features, n_bars).
-    """
-
-    def __init__(self, bars: Bars, features: tuple[Feature, ...], table: Float64) -> None:
-        self.bars = bars
-        self.features = features
-        self.table = table
-        self._rows = dict(zip(features, table, strict=True))
-
-    def feature(self, spec: Feature) -> Float64:
-        """Return a feature's values, shape (n_bars,)."""
-        values: Float64 = self._rows[spec]
-        return values

@@ -16,10 +16,22 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 _CONTROL: dict[str, type[ControlEvent]] = {cls.__name__: cls for cls in get_args(ControlEvent)}
 _NUMERIC: dict[str, type[NumericEvent]] = {cls.__name__: cls for cls in get_args(NumericEvent)}
 
-SCHEMA_VERSIONS: dict[str, int] = dict.fromkeys((*_CONTROL, *_NUMERIC), 1)
+SCHEMA_VERSIONS: dict[str, int] = dict.fromkeys((*_CONTROL, *_NUMERIC), 1) | {
+    "WorkflowStarted": 2,
+    "OrdersPlaced": 2,
+    "OrdersDenied": 2,
+}
 """The schema version in which events of each topic are written."""
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    # Before version 2 a phase read one feed.
+    ("WorkflowStarted", 1): lambda fields: (
+        fields | {"feeds": {phase: [feed] for phase, feed in fields["feeds"].items()}}
+    ),
+    # Before version 2 all orders were at market.
+    ("OrdersPlaced", 1): lambda columns: columns | {"type": np.zeros(len(columns["order"]), np.int8)},
+    ("OrdersDenied", 1): lambda columns: columns | {"required": np.full(len(columns["order"]), np.nan)},
+}
 """How to bring what was stored under (topic, old version) to the next version.
 
 A function takes the fields of a control event, or the columns of a numeric one by their flat names
@@ -133,7 +145,12 @@ def _upcast(topic: str, version: int, fields: dict[str, Any]) -> dict[str, Any]:
     for old in range(version, SCHEMA_VERSIONS[topic]):
         if (topic, old) not in UPCASTERS:
             raise StoreError(f"{topic} version {old} can no longer be read. Use the release that wrote it.")
-        fields = UPCASTERS[topic, old](fields)
+        try:
+            fields = UPCASTERS[topic, old](fields)
+        except (KeyError, AttributeError) as error:
+            raise CorruptionError(
+                f"{topic} version {old} lacks {error}. Restore the store from a backup."
+            ) from error
     return fields
 
 

@@ -26,6 +26,7 @@ KEYS = {
     "orders": ("phase", "n"),
     "denials": ("phase", "n"),
     "cancellations": ("phase", "n"),
+    "interest": ("phase", "n"),
     "fills": ("phase", "n"),
     "trials": ("phase", "n"),
     "trades": ("phase", "container", "number"),

@@ -5,9 +5,11 @@ from functools import singledispatch
 import msgspec
 import numpy as np
 
+from ..domain.columns import columns_of
 from ..domain.events import (
     BarsLoaded,
     Column,
+    InterestCharged,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
@@ -37,16 +39,17 @@ END_PHASE = (
     "UPDATE data.phases SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE phase_key = ?"
 )
 
-RowByRow = SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled
+RowByRow = SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled | InterestCharged
 ROW_BY_ROW: dict[type[RowByRow], str] = {
     SignalsEmitted: "data.signals",
     OrdersPlaced: "data.orders",
     OrdersDenied: "data.denials",
     OrdersCanceled: "data.cancellations",
+    InterestCharged: "data.interest",
 }
 """Tables whose rows are those of an event, column by column."""
-RENAMED = {"order": "order_number"}
-"""Fields that can't be column names: ORDER is a word of SQL."""
+RENAMED = {"order": "order_number", "limit": "limit_price", "stop": "stop_price"}
+"""Columns that need other names: ORDER and LIMIT are words of SQL."""
 
 
 @singledispatch
@@ -173,8 +176,9 @@ def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
 @apply.register(OrdersPlaced)
 @apply.register(OrdersDenied)
 @apply.register(OrdersCanceled)
+@apply.register(InterestCharged)
 def _(event: RowByRow, recorded: Recorded, fold: Fold) -> None:
-    columns = {RENAMED.get(name, name): getattr(event, name) for name in event.__struct_fields__}
+    columns = {RENAMED.get(name, name): column for name, column in columns_of(event).items()}
     place = _place(recorded, fold.phase(recorded))
     fold.recorder.gather(ROW_BY_ROW[type(event)], place | columns)
 

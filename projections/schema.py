@@ -7,10 +7,10 @@ ids. For the same reason they have no indexes: rows lie in the order of the log,
 
 from enum import IntEnum
 
-from ..domain.events import CancelReason, DenialRule, Segment
+from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 3
+VERSION = 4
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 RUNS = "USING COMPRESSION RLE"
@@ -40,19 +40,24 @@ CREATE TABLE data.bars (
 );
 CREATE TABLE data.signals (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, strategy SMALLINT {RUNS},
-    symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE
+    symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE, limit_price DOUBLE, stop_price DOUBLE,
+    stop_loss DOUBLE, take_profit DOUBLE
 );
 CREATE TABLE data.orders (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, order_number INTEGER,
-    symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE
+    symbol SMALLINT {RUNS}, bar INTEGER, type TINYINT {RUNS}, target DOUBLE, limit_price DOUBLE,
+    stop_price DOUBLE
 );
 CREATE TABLE data.denials (
     phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
-    rule TINYINT, available DOUBLE
+    rule TINYINT, required DOUBLE, available DOUBLE
 );
 CREATE TABLE data.cancellations (
     phase_key INTEGER, n BIGINT, container INTEGER, order_number INTEGER, symbol SMALLINT, bar INTEGER,
     reason TINYINT
+);
+CREATE TABLE data.interest (
+    phase_key INTEGER, n BIGINT, container INTEGER, symbol SMALLINT, bar INTEGER, amount DOUBLE
 );
 CREATE TABLE data.fills (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, order_number INTEGER,
@@ -83,6 +88,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _price(column: str) -> str:
+    """Show a price that there is none of as NULL."""
+    return f"CASE WHEN NOT isnan(x.{column}) THEN x.{column} END AS {column}"
+
+
 def _name(column: str, names: type[IntEnum]) -> str:
     cases = " ".join(f"WHEN {member.value} THEN '{member.name.lower()}'" for member in names)
     return f"CASE {column} {cases} END"
@@ -110,16 +120,18 @@ JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
 LEFT JOIN data.bars start ON start.stream_key = f.stream_key AND start.bar = x.first_bar
 LEFT JOIN data.bars stop ON stop.stream_key = f.stream_key AND stop.bar = x.stop_bar - 1;
 CREATE VIEW signals AS
-SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target
+SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target,
+    {_price("limit_price")}, {_price("stop_price")}, {_price("stop_loss")}, {_price("take_profit")}
 FROM data.signals x
 JOIN data.strategies s ON s.phase_key = x.phase_key AND s.strategy = x.strategy
 {AT_BAR};
 CREATE VIEW orders AS
-SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar, b.time, x.target,
+SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar, b.time,
+    {_name("x.type", OrderType)} AS type, x.target, {_price("limit_price")}, {_price("stop_price")},
     CASE WHEN fill.n IS NOT NULL THEN 'filled' WHEN denial.n IS NOT NULL THEN 'denied'
         WHEN cancellation.n IS NOT NULL THEN 'canceled' ELSE 'open' END AS status,
     coalesce({_name("denial.rule", DenialRule)}, {_name("cancellation.reason", CancelReason)}) AS reason,
-    denial.available, coalesce(fill.n, denial.n, cancellation.n) AS outcome_n
+    denial.required, denial.available, coalesce(fill.n, denial.n, cancellation.n) AS outcome_n
 FROM data.orders x
 {AT_BAR}
 LEFT JOIN data.fills fill ON fill.phase_key = x.phase_key AND fill.container = x.container
@@ -133,6 +145,12 @@ SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar
     x.fee, x.position, x.cash
 FROM data.fills x
 {AT_BAR};
+CREATE VIEW interest AS
+SELECT p.run, p.phase, x.n, x.container, f.name AS symbol, x.bar, b.time, x.amount
+FROM data.interest x
+JOIN data.phases p ON p.phase_key = x.phase_key
+LEFT JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
+LEFT JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar = x.bar;
 CREATE VIEW trades AS
 SELECT p.run, p.phase, x.container, x.number, f.name AS symbol,
     CASE x.side WHEN 1 THEN 'long' ELSE 'short' END AS side,

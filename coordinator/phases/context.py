@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 import numpy as np
 
-from ...domain.bars import Bars, Window
-from ...domain.events import Column, Segment, Trial, TrialsCompleted
+from ...domain.bars import Window
+from ...domain.codes import Segment
+from ...domain.events import Column, Trial, TrialsCompleted
+from ...domain.panel import Panel
 from ...domain.topology import Containers
 from ..configuration import PhaseSection
 
@@ -18,7 +20,7 @@ class PhaseContext(msgspec.Struct, frozen=True):
     ----------
     section
         Its resolved configuration.
-    bars, window
+    panel, window
         The bars up to the end of the period, and the period that is traded.
     planned
         The containers that its plan returned.
@@ -27,7 +29,7 @@ class PhaseContext(msgspec.Struct, frozen=True):
     """
 
     section: PhaseSection
-    bars: Bars
+    panel: Panel
     window: Window
     planned: Containers
     simulate: Callable[[Containers], TrialsCompleted]

@@ -95,11 +95,21 @@ def _check_values(space: Mapping[str, Sequence[Scalar]], topology: Topology) -> 
             for value in space.get(f"{slot.name}.{name}", ()):
                 slot.strategy.resolve({name: value}, f"optimization.parameters.{slot.name}.{name}")
     for value in space.get(topology.sizer.parameter, ()):
-        if isinstance(value, str):
-            raise ConfigurationError(
-                f"optimization.parameters.{topology.sizer.parameter}: must be numbers, was {value!r}."
-            )
-        msgspec.structs.replace(topology.sizer, value=float(value))
+        size = _number(topology.sizer.parameter, value)
+        sized = msgspec.structs.replace(topology.sizer, value=size)
+        sized.require_affordable(topology.execution.leverage)
+    for name in topology.protection.parameters:
+        for value in space.get(name, ()):
+            if _number(name, value) < 0.0:
+                raise ConfigurationError(
+                    f"optimization.parameters.{name}: must not be negative, was {value}."
+                )
+
+
+def _number(name: str, value: Scalar) -> float:
+    if isinstance(value, str):
+        raise ConfigurationError(f"optimization.parameters.{name}: must be numbers, was {value!r}.")
+    return float(value)
 
 
 def tunable_parameters(topology: Topology) -> dict[str, Scalar]:
@@ -107,4 +117,4 @@ def tunable_parameters(topology: Topology) -> dict[str, Scalar]:
     parameters = {
         f"{slot.name}.{name}": value for slot in topology.slots for name, value in slot.parameters.items()
     }
-    return {**parameters, topology.sizer.parameter: topology.sizer.value}
+    return {**parameters, topology.sizer.parameter: topology.sizer.value, **topology.protection.parameters}

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...domain.bars import Window, iso_time
+from ...domain.codes import Segment
 from ...domain.errors import ConfigurationError
-from ...domain.events import Column, Fold, PhaseOutput, Segment, Trial, TrialsCompleted
+from ...domain.events import Column, Fold, PhaseOutput, Trial, TrialsCompleted
 from ...domain.folds import FoldWindows, walk_forward
 from ...domain.search import best_row
 from ...domain.topology import Containers, Topology
@@ -104,7 +105,7 @@ def _output(
     best: list[Trial] | list[None],
     tests: TrialsCompleted,
 ) -> PhaseOutput:
-    time = context.bars.time
+    time = context.panel.time
     study = context.section.optimization
     steps = tuple(
         Fold(

@@ -8,10 +8,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...domain.bars import Bars, parse_timeframe
-from ...domain.events import Bool, Float64, Int64, OrdersFilled, PhaseStarted, TrialsCompleted
-from ...domain.measurement import Fills, Prices, Spans, measure_containers
+from ...domain.bars import parse_timeframe
+from ...domain.desk import CHARGE, FILL, Records
+from ...domain.events import (
+    Bool,
+    Float64,
+    Int32,
+    Int64,
+    InterestCharged,
+    OrdersFilled,
+    PhaseStarted,
+    TrialsCompleted,
+)
+from ...domain.market import Market
+from ...domain.measurement import Measures, Spans, measure_containers
 from ...domain.metrics import METRICS, Profile, metric_profile
+from ...domain.panel import Panel
 from ..configuration import PhaseSection
 from .shard_audit import Batch, Fault
 
@@ -29,28 +41,36 @@ class Gauge:
     ----------
     started, section
         How the phase began, and its configuration.
-    bars
+    panel
         The bars that it read.
     """
 
-    def __init__(self, started: PhaseStarted, section: PhaseSection, bars: Bars) -> None:
+    def __init__(self, started: PhaseStarted, section: PhaseSection, panel: Panel) -> None:
         self._profile = metric_profile(section.metrics.profile)
-        timeframe = parse_timeframe(section.data.timeframe if section.data else bars.timeframe)
+        timeframe = parse_timeframe(section.data.timeframe if section.data else panel.bars[0].timeframe)
         self._per_year = section.metrics.bars_per_year or timeframe.bars_per_year
         self._capital = started.capital
-        self._prices = Prices(bars.time, bars.open, bars.close)
+        self._panel = panel
+        self._prices = Market(panel, ()).prices
         self.names = tuple(name for name in METRICS if name not in OF_WARM_UP[self._profile])
         """The metrics that are compared."""
 
     def fault(
-        self, batch: Batch, trials: TrialsCompleted, fills: Sequence[OrdersFilled], sound: Bool
+        self,
+        batch: Batch,
+        trials: TrialsCompleted,
+        fills: Sequence[OrdersFilled],
+        charges: Sequence[InterestCharged],
+        sound: Bool,
     ) -> Fault:
         """Compare the recorded metrics of the `sound` trials with those that follow from their fills."""
         rows = np.flatnonzero(sound)
         names = [name for name in self.names if name in trials.metrics]
         recorded = np.stack([trials.metrics[name] for name in names], axis=1)
         measured = recorded.copy()
-        measured[rows] = self._measured(trials, fills, rows)[:, [METRICS.index(name) for name in names]]
+        measured[rows] = self._measured(trials, fills, charges, rows)[
+            :, [METRICS.index(name) for name in names]
+        ]
         differs = _bits(recorded) != _bits(measured)
 
         def describe(row: int) -> str:
@@ -63,38 +83,73 @@ class Gauge:
 
         return Fault(batch, differs.any(axis=1), "metrics", describe)
 
-    def _measured(self, trials: TrialsCompleted, fills: Sequence[OrdersFilled], rows: Int64) -> Float64:
+    def _measured(
+        self,
+        trials: TrialsCompleted,
+        fills: Sequence[OrdersFilled],
+        charges: Sequence[InterestCharged],
+        rows: Int64,
+    ) -> Float64:
         """Measure the containers of some rows; what can't be, since it divides by zero, is NaN."""
         try:
-            return self._measured_at_once(trials, fills, rows)
+            return self._measured_at_once(trials, fills, charges, rows)
         except ZeroDivisionError:
             if rows.size == 1:
                 return np.full((1, len(METRICS)), np.nan)
-            return np.concatenate([self._measured(trials, fills, rows[i : i + 1]) for i in range(rows.size)])
+            parts = [self._measured(trials, fills, charges, rows[i : i + 1]) for i in range(rows.size)]
+            return np.concatenate(parts)
 
     def _measured_at_once(
-        self, trials: TrialsCompleted, fills: Sequence[OrdersFilled], rows: Int64
+        self,
+        trials: TrialsCompleted,
+        fills: Sequence[OrdersFilled],
+        charges: Sequence[InterestCharged],
+        rows: Int64,
     ) -> Float64:
         container = trials.container[rows]
-        owner = np.concatenate([np.empty(0, np.int32), *(event.container for event in fills)])
-        chosen = np.flatnonzero(np.isin(owner, container))
-        order = chosen[np.argsort(owner[chosen], kind="stable")]
+        filled, fill_ends = self._records(fills, container, FILL, ("quantity", "price", "fee"))
+        charged, charge_ends = self._records(charges, container, CHARGE, ("amount",))
         metrics = np.empty((rows.size, len(METRICS)))
         measure_containers(
             self._prices,
-            Spans(trials.first_bar[rows], trials.stop_bar[rows], np.zeros(rows.size, np.int64)),
-            np.append(np.searchsorted(owner[order], container), order.size),
-            Fills(
-                np.concatenate([np.empty(0, np.int32), *(event.bar for event in fills)])[order],
-                np.concatenate([np.empty(0), *(event.quantity for event in fills)])[order],
-                np.concatenate([np.empty(0), *(event.price for event in fills)])[order],
-                np.concatenate([np.empty(0), *(event.fee for event in fills)])[order],
+            Spans(
+                trials.first_bar[rows].astype(np.int64),
+                trials.stop_bar[rows].astype(np.int64),
+                np.zeros(rows.size, np.int64),
             ),
+            fill_ends,
+            charge_ends,
+            filled,
+            charged,
             self._capital,
-            (int(self._profile), self._per_year),
+            Measures(int(self._profile), self._per_year),
             metrics,
         )
         return metrics
+
+    def _records(
+        self,
+        events: Sequence[OrdersFilled] | Sequence[InterestCharged],
+        container: Int32,
+        kind: np.dtype[np.void],
+        columns: tuple[str, ...],
+    ) -> tuple[Records, Int64]:
+        """Put rows of some containers on the timeline, and tell the row after each container's last."""
+        owner = np.concatenate([np.empty(0, np.int32), *(event.container for event in events)])
+        chosen = np.flatnonzero(np.isin(owner, container))
+        order = chosen[np.argsort(owner[chosen], kind="stable")]
+        records = np.zeros(order.size, kind)
+        if order.size:
+            symbol = np.concatenate([event.symbol for event in events])[order]
+            bar = np.concatenate([event.bar for event in events])[order]
+            records["symbol"] = symbol
+            records["bar"] = bar
+            for number, places in enumerate(self._panel.at):
+                own = symbol == number
+                records["bar"][own] = places[bar[own]]
+            for name in columns:
+                records[name] = np.concatenate([getattr(event, name) for event in events])[order]
+        return records, np.searchsorted(owner[order], container, side="right")
 
 
 def _bits(values: Float64) -> Int64:

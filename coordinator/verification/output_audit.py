@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
+from ...domain.codes import Segment
 from ...domain.errors import ConfigurationError
-from ...domain.events import Bool, Fold, PhaseOutput, Segment, Trial, TrialsCompleted
+from ...domain.events import Bool, Fold, PhaseOutput, Trial, TrialsCompleted
 from ...domain.search import best_row
 from ..phases.context import trial_at
 

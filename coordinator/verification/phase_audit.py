@@ -9,6 +9,7 @@ from ...domain.columns import joined
 from ...domain.errors import AdmfError
 from ...domain.events import (
     Event,
+    InterestCharged,
     OrdersFilled,
     PhaseOutputEvent,
     PhaseStarted,
@@ -45,7 +46,9 @@ class PhaseAudit:
         self._is_new = True
         self._started: PhaseStarted | None = None
         self._log = ""
+        self._fills_partly = False
         self._gauge: Gauge | None = None
+        self._bars = 0
         self._shard: list[Batch] = []
         self._trials: list[TrialsCompleted] = []
         self.metrics = 0
@@ -77,6 +80,7 @@ class PhaseAudit:
             yield Violation(recorded.address, "feed", "a phase must read bars; it names no feed.")
             return
         self._started = event
+        self._bars = max(feed.rows for feed in event.feeds)
         try:
             section = PhaseSection.model_validate_json(event.configuration)
         except ValidationError as error:
@@ -84,10 +88,13 @@ class PhaseAudit:
             yield Violation(recorded.address, "payload", message)
             return
         self._log = section.log
+        self._fills_partly = section.execution.slippage.volume_limit > 0.0
         if section.log == "metrics":
             return
         try:
-            self._gauge = Gauge(event, section, self._market.bars(event.feeds[0]))
+            panel = self._market.panel(event.feeds)
+            self._bars = len(panel)
+            self._gauge = Gauge(event, section, panel)
         except AdmfError as error:
             yield Violation(recorded.address, "metrics", f"its metrics can't be measured: {error}")
 
@@ -98,14 +105,21 @@ class PhaseAudit:
             return
         first = sum(part.container.size for part in self._trials)
         faults: list[Fault] = [
-            *trial_faults(batch, trials, first, started.feeds[0].rows),
-            *shard_faults(self._shard, trials, started, logs_orders=self._log == "full"),
+            *trial_faults(batch, trials, first, self._bars),
+            *shard_faults(
+                self._shard,
+                trials,
+                started,
+                logs_orders=self._log == "full",
+                fills_partly=self._fills_partly,
+            ),
         ]
         unsound = set().union(*(fault.containers for fault in faults))
         sound = ~np.isin(trials.container, list(unsound))
         if self._gauge and sound.any():
             fills = [event for _, event in self._shard if isinstance(event, OrdersFilled)]
-            faults.append(self._gauge.fault(batch, trials, fills, sound))
+            charges = [event for _, event in self._shard if isinstance(event, InterestCharged)]
+            faults.append(self._gauge.fault(batch, trials, fills, charges, sound))
             self.metrics += int(sound.sum()) * len(self._gauge.names)
         for fault in faults:
             yield from fault.violations()

@@ -42,7 +42,7 @@ class References:
             self._forks.add(recorded.causation_id)
         match event:
             case WorkflowStarted():
-                self._note_feeds(recorded, tuple(event.feeds.values()))
+                self._note_feeds(recorded, tuple(feed for read in event.feeds.values() for feed in read))
                 self.streams |= {f"{recorded.stream}/{phase}": None for phase in event.phases}
             case PhaseStarted():
                 self._note_feeds(recorded, event.feeds)

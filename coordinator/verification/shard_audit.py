@@ -8,6 +8,7 @@ import numpy as np
 from ...domain.events import (
     Bool,
     Int64,
+    InterestCharged,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
@@ -19,7 +20,9 @@ from ...domain.events import (
 from ...eventstore.record import Recorded
 from .violation import Violation
 
-ContainerEvent = SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersFilled | OrdersCanceled
+ContainerEvent = (
+    SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersFilled | OrdersCanceled | InterestCharged
+)
 Outcome = OrdersDenied | OrdersFilled | OrdersCanceled
 
 NAMED = 5
@@ -58,15 +61,20 @@ class Fault(NamedTuple):
 
 
 def shard_faults(
-    batches: Sequence[Batch], trials: TrialsCompleted, started: PhaseStarted, *, logs_orders: bool
+    batches: Sequence[Batch],
+    trials: TrialsCompleted,
+    started: PhaseStarted,
+    *,
+    logs_orders: bool,
+    fills_partly: bool,
 ) -> Iterator[Fault]:
     """Check rows against the trials that they led to, and outcomes against orders, if those are logged.
 
-    A fault may have no rows.
+    ``fills_partly`` says whether an order may be filled in parts. A fault may have no rows.
     """
     for batch in batches:
         yield from _place_faults(batch, trials, started)
-    yield from _order_faults(batches, logs_orders=logs_orders)
+    yield from _order_faults(batches, logs_orders=logs_orders, fills_partly=fills_partly)
 
 
 def trial_faults(batch: Batch, trials: TrialsCompleted, first: int, bars: int) -> Iterator[Fault]:
@@ -115,7 +123,8 @@ def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) 
     )
     yield Fault(
         batch,
-        (event.symbol < 0) | (event.symbol >= len(started.feeds)),
+        (event.symbol < (-1 if isinstance(event, InterestCharged) else 0))
+        | (event.symbol >= len(started.feeds)),
         "bar",
         lambda row: f"symbol {event.symbol[row]} must be one of the phase's {len(started.feeds)}.",
     )
@@ -128,7 +137,7 @@ def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) 
                 f"strategy {event.strategy[row]} must be one of the phase's {len(started.strategies)}."
             ),
         )
-    else:
+    elif isinstance(event, OrdersPlaced | OrdersFilled):
         again = (np.diff(event.container, prepend=-1) == 0) & (np.diff(event.bar, prepend=0) < 0)
         yield Fault(
             batch,
@@ -140,14 +149,23 @@ def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) 
         )
 
 
-def _order_faults(batches: Sequence[Batch], *, logs_orders: bool) -> Iterator[Fault]:
-    """Check that each order that was placed has one outcome, and each outcome one such order."""
+def _order_faults(batches: Sequence[Batch], *, logs_orders: bool, fills_partly: bool) -> Iterator[Fault]:
+    """Check that each order that was placed has one outcome, and each outcome one such order.
+
+    An order that is filled in parts may have many fills, and what is left of it may be canceled.
+    """
     placed = [batch for batch in batches if isinstance(batch.event, OrdersPlaced)]
     ended = [batch for batch in batches if isinstance(batch.event, Outcome)]
     orders, outcomes = _keys(placed), _keys(ended)
     for batch in ended:
         keys = _keys([batch])
-        yield _order_fault(batch, np.isin(keys, _repeated(outcomes)), "has another outcome, too")
+        others = outcomes
+        if fills_partly:
+            kinds = OrdersFilled | OrdersCanceled
+            partial = isinstance(batch.event, kinds)
+            others = _keys([each for each in ended if not (partial and isinstance(each.event, kinds))])
+            others = np.concatenate((others, np.unique(keys)))
+        yield _order_fault(batch, np.isin(keys, _repeated(others)), "has another outcome, too")
         if logs_orders:
             yield _order_fault(batch, ~np.isin(keys, orders), "was never placed")
     for batch in placed:

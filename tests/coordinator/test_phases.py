@@ -6,8 +6,13 @@ from admf.coordinator.market_data import load_bars
 from admf.coordinator.market_log import stored_bars
 from admf.coordinator.phases import PHASES, PhaseType
 from admf.coordinator.phases.backtest import backtest, plan_backtest
+from admf.domain.codes import Stage
 from admf.domain.errors import AdmfError
-from admf.domain.events import PhaseStageEntered, PhaseStarted, Stage, TrialsCompleted
+from admf.domain.events import (
+    PhaseStageEntered,
+    PhaseStarted,
+    TrialsCompleted,
+)
 
 IDENTITY = ["n", "container", "fold", "segment", "outcome_n", "entry_n", "exit_n"]
 

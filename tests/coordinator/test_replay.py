@@ -14,8 +14,14 @@ from admf.coordinator.progress import Silence
 from admf.coordinator.replay import replay_run
 from admf.coordinator.result import WorkflowResult
 from admf.coordinator.sources import templates
+from admf.domain.codes import Stage
 from admf.domain.errors import ChangedError, ConfigurationError, NotFoundError, StrategyError
-from admf.domain.events import Event, OrdersFilled, PhaseStageEntered, Stage, TrialsCompleted
+from admf.domain.events import (
+    Event,
+    OrdersFilled,
+    PhaseStageEntered,
+    TrialsCompleted,
+)
 from admf.eventstore.codec import encode
 from admf.eventstore.record import Head, Recorded, record
 

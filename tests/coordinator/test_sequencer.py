@@ -233,7 +233,7 @@ def test_a_later_phase_states_only_what_differs(coordinator, train_and_test):
     assert {key: second[key] for key in same} == {key: first[key] for key in same}
     assert second["execution"] == {
         **first["execution"],
-        "commission": {"percent": first["execution"]["commission"]["percent"], "fixed": 2.0},
+        "commission": first["execution"]["commission"] | {"fixed": 2.0},
     }
     assert (first["data"].get("start"), first["data"]["end"]) == (None, "2000-07-31")
     assert (second["data"]["start"], second["data"].get("end")) == ("2000-08-01", None)

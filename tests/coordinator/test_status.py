@@ -16,10 +16,10 @@ from admf.coordinator.process_state import shown_status
 from admf.coordinator.run_history import RunHistory, run_history
 from admf.coordinator.run_list import list_runs
 from admf.coordinator.status import RunStatus, passed_over, run_status
+from admf.domain.codes import Stage
 from admf.domain.errors import NotFoundError, StrategyError
 from admf.domain.events import (
     PhaseStageEntered,
-    Stage,
     TrialsCompleted,
     WorkflowCanceled,
     WorkflowResumed,

@@ -6,10 +6,11 @@ from admf.domain.bars import DAY, BarsLoaded, checked_bars
 from admf.domain.engine import simulate
 from admf.domain.events import TrialsCompleted
 from admf.domain.execution import Execution, Sizer
-from admf.domain.features import feature_table
+from admf.domain.market import Market
 from admf.domain.metrics import Profile
-from admf.domain.strategies import strategy_from
-from admf.domain.topology import Containers, Market, StrategySlot, Topology, needed_features
+from admf.domain.panel import Panel
+from admf.domain.strategies import PRICES, strategy_from
+from admf.domain.topology import Containers, StrategySlot, Topology, needed_features
 
 
 class Simulated(NamedTuple):
@@ -21,7 +22,8 @@ class Simulated(NamedTuple):
         """Some columns of one type of event, row by row; empty where nothing of the kind happened."""
         if kind not in self.events:
             return []
-        found = [getattr(self.events[kind], column).tolist() for column in columns]
+        event = self.events[kind]
+        found = [(event.prices[c] if c in PRICES else getattr(event, c)).tolist() for c in columns]
         return list(zip(*found, strict=True)) if len(columns) > 1 else found[0]
 
     def metric(self, name, container=0):
@@ -102,7 +104,7 @@ def run():
 
     def simulated(topology, bars, containers):
         features = needed_features(topology, containers)
-        market = Market(bars, features, feature_table(features, bars))
+        market = Market(Panel([bars]), features)
         return Simulated({type(event): event for event in simulate(topology, market, containers)})
 
     return simulated

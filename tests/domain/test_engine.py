@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from admf.domain import engine
 from admf.domain.columns import joined
 from admf.domain.engine import simulate
 from admf.domain.events import (
@@ -16,11 +15,12 @@ from admf.domain.events import (
     TrialsCompleted,
 )
 from admf.domain.execution import EndOfData, Execution, FillPrice, Rounding, Sizer, SizingRule
-from admf.domain.features import feature_table
+from admf.domain.market import Market
 from admf.domain.metrics import METRICS
+from admf.domain.panel import Panel
 from admf.domain.portfolio import Trades, round_trips, settle
 from admf.domain.strategies import mean_reversion, momentum, sma_crossover
-from admf.domain.topology import LogLevel, Market, StrategySlot, needed_features
+from admf.domain.topology import LogLevel, StrategySlot, needed_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,7 +158,7 @@ def test_bars_to_come_never_change_what_has_happened(
     theirs = trade(changed, script[:cut] + future[cut:], sizer=sizer, execution=execution)
     last = cut - 1 if execution.end is EndOfData.MARK else min(cut - 1, BARS - 2)
     for kind in (SignalsEmitted, OrdersPlaced, OrdersDenied, OrdersFilled):
-        columns = [name for name in kind.__struct_fields__ if name != "bar"]
+        columns = [name for name in kind.__struct_fields__ if name not in ("bar", "prices")]
         before, after = (
             [row for row in outcome.rows(kind, "bar", *columns) if row[0] <= last]
             for outcome in (ours, theirs)
@@ -212,7 +212,7 @@ def sweep(make_topology, make_containers, random_bars):
         [(0, 200), (150, 300)] * 6, cross__fast=fast, part__percentage=np.linspace(10.0, 100.0, 12)
     )
     features = needed_features(topology, containers)
-    return topology, Market(bars, features, feature_table(features, bars)), containers
+    return topology, Market(Panel([bars]), features), containers
 
 
 def merged(parts):
@@ -243,13 +243,6 @@ def test_containers_give_the_same_bits_together_one_by_one_and_in_any_split(swee
     edges = [0, *sorted(cuts), len(containers)]
     parts = [list(simulate(topology, market, containers.part(*edge))) for edge in pairwise(edges)]
     assert_identical(merged(parts), whole)
-
-
-def test_the_size_of_a_block_in_memory_changes_nothing(sweep, monkeypatch):
-    topology, market, containers = sweep
-    whole = merged([list(simulate(topology, market, containers))])
-    monkeypatch.setattr(engine, "BLOCK", 1)
-    assert_identical(merged([list(simulate(topology, market, containers))]), whole)
 
 
 def test_containers_are_numbered_from_their_first_id(sweep):

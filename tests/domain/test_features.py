@@ -6,8 +6,10 @@ from admf.domain.bars import DAY, HOUR, MINUTE, checked_bars
 from admf.domain.errors import ConfigurationError, UnknownNameError
 from admf.domain.events import BarsLoaded
 from admf.domain.features import FEATURES, LARGEST, compute_feature, feature, feature_table
+from admf.domain.market import Market
+from admf.domain.panel import Panel
 from admf.domain.strategies import sma_crossover
-from admf.domain.topology import Market, StrategySlot, needed_features
+from admf.domain.topology import StrategySlot, needed_features
 
 CLOSE = [10.0, 12.0, 11.0, 15.0, 15.0, 9.0, 12.0, 18.0]
 SIZE = 260
@@ -275,7 +277,7 @@ def test_a_table_has_one_read_only_row_for_each_feature(make_bars):
     table = feature_table(specs, bars)
     assert table.shape == (2, len(CLOSE))
     np.testing.assert_array_equal(
-        Market(bars, specs, table).feature(specs[1]), compute_feature(specs[1], bars)
+        Market(Panel([bars]), specs, [table]).feature(specs[1]), compute_feature(specs[1], bars)
     )
     with pytest.raises(ValueError, match="read-only"):
         table[0, 0] = 1.0

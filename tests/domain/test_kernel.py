@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from admf.domain.codes import CancelReason, DenialRule
 from admf.domain.errors import ConfigurationError
 from admf.domain.events import (
-    CancelReason,
-    DenialRule,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
@@ -259,5 +258,6 @@ def test_sizes_that_make_no_sense_are_refused():
     with pytest.raises(ConfigurationError, match="must be positive, was 0"):
         Sizer(value=0.0)
     with pytest.raises(ConfigurationError, match="at most 100, was 120"):
-        Sizer(value=120.0)
+        Sizer(value=120.0).require_affordable(leverage=1.0)
+    Sizer(value=120.0).require_affordable(leverage=2.0)
     assert units(3.0).parameter == "all_in.units"

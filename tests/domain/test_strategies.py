@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from admf.domain.engine import strategy_targets
 from admf.domain.errors import ConfigurationError, StrategyError, UnknownNameError
 from admf.domain.events import SignalsEmitted
-from admf.domain.features import feature, feature_table
+from admf.domain.features import feature
+from admf.domain.market import Market
+from admf.domain.panel import Panel
 from admf.domain.strategies import (
     STRATEGIES,
     bollinger,
@@ -15,7 +16,8 @@ from admf.domain.strategies import (
     strategy,
     strategy_from,
 )
-from admf.domain.topology import Market, StrategySlot
+from admf.domain.targets import strategy_targets
+from admf.domain.topology import StrategySlot
 
 NAN = np.nan
 
@@ -31,7 +33,7 @@ def plain(function, **declared):
 def targets_of(made, bars, **parameters):
     slot = slot_of(made, **parameters)
     needs = tuple(slot.strategy.needs(slot.parameters).values())
-    targets, _ = strategy_targets(slot, slot.parameters, Market(bars, needs, feature_table(needs, bars)))
+    targets, _ = strategy_targets(slot, slot.parameters, Market(Panel([bars]), needs))
     return targets
 
 
@@ -193,7 +195,7 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_match():
         (np.zeros(3), r"one target exposure for each of the 4 bars; it returned ndarray of shape \(3,\)"),
         (np.zeros((4, 1)), r"it returned ndarray of shape \(4, 1\)"),
         (None, r"it returned NoneType of shape \(\)"),
-        (["long"] * 4, "must return an array of numbers, one for each bar; it returned list"),
+        (["long"] * 4, "must return an array of numbers, one target exposure for each bar; it returned list"),
         ([0, 0, 1.5, 0], r"must lie in \[-1, 1\], was 1.5 at bar 2 \(1970-01-03\)"),
         ([0, -np.inf, 0, 0], r"must lie in \[-1, 1\], was -inf at bar 1 \(1970-01-02\)"),
     ],

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from admf.domain.codes import Stage
 from admf.domain.events import (
     BarsLoaded,
     Event,
     Feed,
     Fold,
+    InterestCharged,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
@@ -21,7 +23,6 @@ from admf.domain.events import (
     PhaseStageEntered,
     PhaseStarted,
     SignalsEmitted,
-    Stage,
     Trial,
     TrialsCompleted,
     WorkflowCanceled,
@@ -75,7 +76,7 @@ def every_event() -> tuple[Event, ...]:
             configuration="{}",
             folder="folder",
             phases=("search", "validation"),
-            feeds={"search": Feed(symbol="SPY", timeframe="1d", stream="bars-1", rows=3)},
+            feeds={"search": (Feed(symbol="SPY", timeframe="1d", stream="bars-1", rows=3),)},
             seed=7,
             package_version="0.1.0",
             python_version="3.11.7",
@@ -120,10 +121,16 @@ def every_event() -> tuple[Event, ...]:
             time=np.array([0, 1, 2**62]), open=prices, high=prices, low=prices, close=prices, volume=prices
         ),
         SignalsEmitted(
-            container=container, strategy=symbol, symbol=symbol, bar=bar, target=np.array([1.0, 0.0, -1.0])
+            container=container,
+            strategy=symbol,
+            symbol=symbol,
+            bar=bar,
+            target=np.array([1.0, 0.0, -1.0]),
+            prices={"limit": prices},
         ),
-        OrdersPlaced(**placed, target=prices),
-        OrdersDenied(**placed, rule=np.array([1, 2, 1], np.int8), available=prices),
+        OrdersPlaced(**placed, type=np.array([0, 1, 2], np.int8), target=prices, prices={"stop": prices}),
+        OrdersDenied(**placed, rule=np.array([1, 2, 1], np.int8), required=prices, available=prices),
+        InterestCharged(container=container, symbol=symbol, bar=bar, amount=prices),
         OrdersFilled(**placed, quantity=prices, price=prices, fee=prices),
         OrdersCanceled(**placed, reason=np.array([1, 1, 1], np.int8)),
         TrialsCompleted(

@@ -2,10 +2,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from admf.domain.codes import CancelReason, DenialRule, Segment, Stage
 from admf.domain.events import (
     BarsLoaded,
-    CancelReason,
-    DenialRule,
     Event,
     Feed,
     OrdersCanceled,
@@ -19,9 +18,7 @@ from admf.domain.events import (
     PhaseSkipped,
     PhaseStageEntered,
     PhaseStarted,
-    Segment,
     SignalsEmitted,
-    Stage,
     Trial,
     TrialsCompleted,
     WorkflowFailed,
@@ -109,6 +106,7 @@ def shard(first_container: int) -> list[Event]:
             order=of(0, 1, 2, 3, 0),
             symbol=np.zeros(5, np.int16),
             bar=at(0, 3, 3, 7, 1),
+            type=np.zeros(5, np.int8),
             target=np.array([1.0, 0.0, -1.0, 1.0, 1.0]),
         ),
         OrdersDenied(
@@ -117,6 +115,7 @@ def shard(first_container: int) -> list[Event]:
             symbol=np.zeros(1, np.int16),
             bar=at(2),
             rule=np.array([DenialRule.BELOW_ONE_UNIT], np.int8),
+            required=np.array([100.0]),
             available=np.array([12.5]),
         ),
         OrdersFilled(

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 from admf.domain.bars import Bars, bars_loaded
+from admf.domain.codes import Segment
 from admf.domain.engine import simulate
-from admf.domain.events import Feed, PhaseStarted, Segment
+from admf.domain.events import Feed, PhaseStarted
 from admf.domain.execution import Execution, Sizer
-from admf.domain.features import feature_table
+from admf.domain.market import Market
 from admf.domain.metrics import Profile
+from admf.domain.panel import Panel
 from admf.domain.strategies import sma_crossover
-from admf.domain.topology import Containers, Market, StrategySlot, Topology, needed_features
+from admf.domain.topology import Containers, StrategySlot, Topology, needed_features
 from admf.eventstore.record import Head
 from admf.projections.read_models import ReadModels
 
@@ -48,7 +50,7 @@ def simulated(store):
         parameters={"cross.fast": np.arange(3, 3 + count)},
     )
     features = needed_features(topology, containers)
-    events = simulate(topology, Market(bars, features, feature_table(features, bars)), containers)
+    events = simulate(topology, Market(Panel([bars]), features), containers)
     started = PhaseStarted(
         phase="sweep",
         type="optimization",

@@ -1,0 +1,124 @@
+"""What a bar does with an order: at which price it fills, how much of it, and what that costs.
+
+Pure functions of numbers. A price is NaN where the order does not fill. ``side`` is 1 for a purchase and -1
+for a sale; units are positive.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiled import compiled
+from .desk import Rules
+
+
+class Bar(NamedTuple):
+    """One bar of one symbol."""
+
+    open: float
+    high: float
+    low: float
+    volume: float
+
+
+@compiled
+def limit_price(bar: Bar, side: int, limit: float, through: int) -> float:
+    """Price of a limit order's fill: the open where that is better, else its limit where it is reached."""
+    if (bar.open - limit) * side < 0.0 or (bar.open == limit and not through):
+        return bar.open
+    beyond = (limit - bar.low) if side > 0 else (bar.high - limit)
+    return limit if beyond > 0.0 or (beyond == 0.0 and not through) else np.nan
+
+
+@compiled
+def stop_price(bar: Bar, side: int, stop: float) -> float:
+    """Price of a stop order's fill: the open where that is beyond it, else its stop where it is reached."""
+    if (bar.open - stop) * side >= 0.0:
+        return bar.open
+    beyond = (bar.high - stop) if side > 0 else (stop - bar.low)
+    return stop if beyond >= 0.0 else np.nan
+
+
+@compiled
+def stop_limit_price(bar: Bar, side: int, stop: float, limit: float, through: int) -> tuple[float, bool]:
+    """Price at which a stop-limit order fills, and whether the bar reached its stop.
+
+    Once the stop is reached, the order is a limit order. At the open both are known; inside of the bar it
+    fills only where the limit is no worse than the stop, since otherwise the limit may have come before the
+    stop.
+    """
+    trigger = stop_price(bar, side, stop)
+    if np.isnan(trigger):
+        return np.nan, False
+    if trigger == bar.open:
+        return limit_price(bar, side, limit, through), True
+    return (trigger if (limit - trigger) * side >= 0.0 else np.nan), True
+
+
+@compiled
+def exit_price(bar: Bar, side: int, stop: float, target: float) -> tuple[float, bool]:
+    """Price at which a position of ``side`` ends inside of a bar, and whether that is its target.
+
+    ``stop`` and ``target`` are NaN for none. A price that the open has passed fills at the open; after that,
+    the stop goes before the target.
+    """
+    if (bar.open - stop) * side <= 0.0:
+        return bar.open, False
+    if (bar.open - target) * side >= 0.0:
+        return bar.open, True
+    worst, best = (bar.low, bar.high) if side > 0 else (bar.high, bar.low)
+    if (worst - stop) * side <= 0.0:
+        return stop, False
+    if (best - target) * side >= 0.0:
+        return target, True
+    return np.nan, False
+
+
+@compiled
+def commission(rules: Rules, units: float, price: float) -> float:
+    """Fee of a fill: a part of its value, an amount for each unit, and a fixed one; at least the minimum."""
+    fee = units * price * rules.commission_rate + units * rules.commission_per_unit + rules.commission_fixed
+    return max(fee, rules.commission_minimum)
+
+
+@compiled
+def affordable(rules: Rules, budget: float, price: float) -> float:
+    """Units that a budget buys, fee included; negative where it does not even pay the fee."""
+    each = price * (1.0 + rules.commission_rate) + rules.commission_per_unit
+    units = (budget - rules.commission_fixed) / each
+    if rules.commission_minimum > 0.0 and commission(rules, units, price) <= rules.commission_minimum:
+        return (budget - rules.commission_minimum) / price
+    return units
+
+
+@compiled
+def rounded(units: float, granularity: float) -> float:
+    """Round units toward zero to a multiple of the granularity; zero leaves them as they are."""
+    return np.floor(units / granularity) * granularity if granularity > 0.0 else units
+
+
+@compiled
+def slipped(rules: Rules, market: float, side: int) -> float:
+    """Price after slippage."""
+    return market * (1.0 + rules.slippage) if side > 0 else market * (1.0 - rules.slippage)
+
+
+@compiled
+def fillable(rules: Rules, volume: float, used: float) -> float:
+    """Units that a bar's volume still fills after ``used`` units of it; infinite without a volume limit."""
+    if rules.volume_limit == 0.0:
+        return np.inf
+    return max(rules.volume_limit * volume - used, 0.0) if volume > 0.0 else 0.0
+
+
+@compiled
+def impacted(rules: Rules, price: float, side: int, units: float, volume: float) -> float:
+    """Price after the impact of ``units`` of the bar's volume.
+
+    The volume-share model of zipline 1.0 and later (``zipline/finance/slippage.py``, VolumeShareSlippage):
+    the square of the share, times the impact factor, times the price.
+    """
+    if rules.price_impact == 0.0:
+        return price
+    share = min(units / volume, rules.volume_limit)
+    return price + side * share * share * rules.price_impact * price

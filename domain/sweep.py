@@ -1,0 +1,95 @@
+"""Many containers one after the other, in one call of compiled code."""
+
+import numpy as np
+
+from .compiled import compiled
+from .desk import Desk, Prices
+from .events import Float64, Int64
+from .kernel import simulate_container
+from .measurement import Measures, Spans, measure_container
+
+
+@compiled
+def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
+    """Give a container its capital and settings, nothing else, and the rows from which on it writes."""
+    state = desk.state
+    state.cash = state.peak = state.last_equity = state.day_equity = capital
+    state.size, state.stop_loss = settings[0], settings[1]
+    state.take_profit, state.trailing_stop = settings[2], settings[3]
+    state.gains = state.pains = 0.0
+    state.wins = state.losses = state.open = state.halt = state.full = 0
+    state.day = -1
+    state.watched = int(desk.rules.priced != 0 or settings[1] > 0.0 or settings[2] > 0.0 or settings[3] > 0.0)
+    state.orders, state.fills, state.charges = rows[0], rows[1], rows[2]
+    for s in range(desk.holdings.size):
+        holding = desk.holdings[s]
+        holding.position = holding.entry = holding.entry_fee = 0.0
+        holding.best = holding.used = 0.0
+        holding.stop = holding.target = np.nan
+        holding.entered = 0
+        holding.closing = holding.opening = -1
+
+
+@compiled
+def run_containers(
+    desk: Desk,
+    start: int,
+    spans: Spans,
+    wish_ends: Int64,
+    settings: Float64,
+    capital: float,
+    measures: Measures,
+    ends: Int64,
+    metrics: Float64,
+) -> int:
+    """Simulate and measure the containers from ``start`` on.
+
+    Parameters
+    ----------
+    desk
+        The bars, wishes and rules of all of them, and room for what they do.
+    start
+        The first container; those before it are done.
+    spans
+        Per container: its bars.
+    wish_ends
+        The row after each container's last wish.
+    settings
+        Per container: size, stop loss, take profit, trailing stop; shape (n_containers, 4).
+    capital
+        Cash of each container before its first fill.
+    measures
+        How they are measured.
+    ends
+        Written: the rows after each container's last order, fill and charge, shape (n_containers, 3).
+    metrics
+        Written: shape (n_containers, n_metrics).
+
+    Returns
+    -------
+    int
+        How many containers are done: fewer than all where the room for rows did not suffice.
+    """
+    state = desk.state
+    for c in range(start, wish_ends.size):
+        rows = np.zeros(3, np.int64)
+        wish = 0
+        if c > 0:
+            rows[:] = ends[c - 1]
+            wish = wish_ends[c - 1]
+        _begin(desk, capital, settings[c], rows)
+        first, stop = spans.first[c], spans.stop[c]
+        simulate_container(desk, first, stop, wish, wish_ends[c])
+        if state.full != 0:
+            return c
+        ends[c, 0], ends[c, 1], ends[c, 2] = state.orders, state.fills, state.charges
+        measure_container(
+            Prices(desk.time, desk.grid, desk.rules.mark),
+            (first, stop, spans.warm[c]),
+            desk.fills[rows[1] : ends[c, 1]],
+            desk.charges[rows[2] : ends[c, 2]],
+            capital,
+            measures,
+            metrics[c],
+        )
+    return wish_ends.size
