@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..domain.bars import iso_day
 from ..domain.errors import NotFoundError
-from ..domain.events import PhaseOutput, Scalar
+from ..domain.events import PhaseOutput, PhaseStarted, Scalar
+from .configuration import PhaseSection
 from .extraction import Row, extracted_results
-from .run_history import run_history
-from .trace_query import TraceQuery
+from .market_log import MarketLog
+from .run_history import RunHistory, run_history
+from .trace_query import TraceQuery, phase_stream
 from .workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ..projections.answer import Json
 
 HEADLINE = ("total_return", "annual_return", "sharpe_ratio", "max_drawdown", "trades", "win_rate", "exposure")
 """Metrics that a summary shows, in this order."""
@@ -30,22 +31,44 @@ class PhaseResult:
     belongs to: of a reused phase, another one than the result's.
     """
 
-    def __init__(self, workspace: Workspace, run: str, row: dict[str, "Json"]) -> None:
+    def __init__(self, workspace: Workspace, history: RunHistory, name: str) -> None:
+        done = history.completed.get(name) or history.reused.get(name)
         self._workspace = workspace
-        self._run = run
-        self.name = str(row["phase"])
-        self.type = str(row["type"])
-        self.status = str(row["status"])
-        self.stream = str(row["stream"])
+        self._run = history.head.stream
+        self.name = name
+        self.stream = done.stream if done else phase_stream(self._run, name)
         self.executed_by = self.stream.partition("/")[0]
-        self.head_hash = str(row["head_hash"] or "")
-        self.events = int(str(row["events"] or 0))
-        self.rows = int(str(row["rows"] or 0))
+        self.status = "reused" if name in history.reused else history.phase_status(name)
+        self.head_hash = done.head_hash if done else ""
+        self.events = done.events if done else 0
+        self.rows = done.rows if done else 0
 
     def __getitem__(self, key: str) -> object:
         if key.startswith("_") or not hasattr(self, key):
             raise KeyError(key)
         return getattr(self, key)
+
+    @cached_property
+    def _started(self) -> PhaseStarted | None:
+        trace = TraceQuery(self._workspace.store).events(self.stream, PhaseStarted.__name__)
+        return next((event for recorded in trace if isinstance(event := recorded.event, PhaseStarted)), None)
+
+    @property
+    def type(self) -> str:
+        """Its type; empty for a phase that has not started."""
+        return self._started.type if self._started else ""
+
+    @cached_property
+    def period(self) -> tuple[str, str]:
+        """First and last day that was traded, out of sample where there are folds; empty before it started."""
+        if self.ended_well and self.output.folds:
+            first, last = self.output.folds[0].test_start, self.output.folds[-1].test_end
+            return first[: len("2000-01-01")], last[: len("2000-01-01")]
+        if self._started is None:
+            return "", ""
+        section = PhaseSection.model_validate_json(self._started.configuration)
+        panel, window = MarketLog(self._workspace.store).window(section, self._started.feeds)
+        return iso_day(panel.time[window.first]), iso_day(panel.time[window.stop - 1])
 
     @property
     def ended_well(self) -> bool:
@@ -128,17 +151,13 @@ class WorkflowResult:
 
     def __init__(self, workspace: Workspace, run: str, warnings: tuple[str, ...] = ()) -> None:
         self._workspace = workspace
-        found = workspace.read_models.query("SELECT * FROM runs WHERE run = ?", (run,)).records()
-        if not found:
-            raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
+        history = run_history(workspace.store, run)
         self.run = run
-        self.name = str(found[0]["name"])
-        self.status = str(found[0]["status"])
+        self.name = history.started.name
+        self.status = history.status
         self.warnings = warnings
-        rows = workspace.read_models.query("SELECT * FROM phases WHERE run = ?", (run,)).records()
-        begun = {str(row["phase"]): PhaseResult(workspace, run, row) for row in rows}
-        order = run_history(workspace.store, run).started.phases
-        self.phases = {name: begun[name] for name in order if name in begun}
+        phases = [PhaseResult(workspace, history, name) for name in history.started.phases]
+        self.phases = {phase.name: phase for phase in phases if phase.type or phase.status == "failed"}
 
     def __getitem__(self, key: str) -> object:
         views: dict[str, object] = {

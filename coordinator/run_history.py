@@ -5,6 +5,7 @@ import msgspec
 from ..domain.errors import NotFoundError
 from ..domain.events import (
     PhaseCompleted,
+    PhaseFailed,
     PhaseReused,
     WorkflowCanceled,
     WorkflowCompleted,
@@ -27,6 +28,8 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
         The phases that ended well, by name.
     reused
         The phases that it has taken over from the run that it was forked from, by name.
+    failed
+        The phases that failed and were not resumed.
     status
         ``running``, ``completed``, ``failed`` or ``canceled``.
     reason
@@ -43,6 +46,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     started: WorkflowStarted
     completed: dict[str, PhaseCompleted]
     reused: dict[str, PhaseReused]
+    failed: frozenset[str]
     status: str
     reason: str
     host: str
@@ -51,6 +55,12 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     taken_at: int
     ended_at: int
     head: Head
+
+    def phase_status(self, phase: str) -> str:
+        """Return ``completed``, or what came of a phase that has begun and is not."""
+        if phase in self.completed:
+            return "completed"
+        return "failed" if phase in self.failed else "running"
 
     @property
     def done(self) -> frozenset[str]:
@@ -73,6 +83,7 @@ def run_history(store: EventStore, run: str) -> RunHistory:
         raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
     completed: dict[str, PhaseCompleted] = {}
     reused: dict[str, PhaseReused] = {}
+    failed: set[str] = set()
     status, reason, host, process = "running", "", started.host, started.process
     taken_at, last = first.recorded_at, first
     for recorded in events:
@@ -82,7 +93,10 @@ def run_history(store: EventStore, run: str) -> RunHistory:
                 completed[event.phase] = event
             case PhaseReused() as event:
                 reused[event.phase] = event
+            case PhaseFailed(phase=phase):
+                failed.add(phase)
             case WorkflowResumed() as event:
+                failed.clear()
                 status, reason, host, process = "running", "", event.host, event.process
                 taken_at = recorded.recorded_at
             case WorkflowCompleted():
@@ -95,6 +109,7 @@ def run_history(store: EventStore, run: str) -> RunHistory:
         started=started,
         completed=completed,
         reused=reused,
+        failed=frozenset(failed),
         status=status,
         reason=reason,
         host=host,

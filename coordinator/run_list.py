@@ -1,6 +1,6 @@
 """The runs that a workspace keeps, and finding one by part of its id."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -72,6 +72,29 @@ def list_runs(workspace: Workspace, run: str = "") -> list[RunEntry]:
         else entry
         for entry in entries
     ]
+
+
+def run_entry(workspace: Workspace, run: str) -> RunEntry:
+    """Return what `list_runs` says of one run, from its own streams alone."""
+    history = run_history(workspace.store, run)
+    outputs = TraceQuery(workspace.store)
+    done = [name for name in history.started.phases if name in history.done]
+    ended = history.ended_at if history.status != "running" or done else None
+    sharpe = outputs.get_phase_output(run, done[-1]).metrics.get("sharpe_ratio") if done else None
+    return RunEntry(
+        run=run,
+        name=history.started.name,
+        status=shown_status(history),
+        started_at=datetime.fromtimestamp(history.began_at / 1e9, UTC).replace(tzinfo=None),
+        elapsed=(ended - history.began_at) / 1e9 if ended else None,
+        completed=len(done),
+        phases=len(history.started.phases),
+        sharpe_ratio=sharpe,
+        forked_from=history.started.forked_from or None,
+        error=f"phase {', '.join(history.failed)}: {history.reason}"
+        if history.failed
+        else history.reason or None,
+    )
 
 
 def find_run(workspace: Workspace, part: str) -> str:

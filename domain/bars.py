@@ -161,6 +161,11 @@ def iso_time(time: int | np.int64) -> str:
     return str(np.datetime64(int(time), "ns").astype(f"datetime64[{unit}]"))
 
 
+def iso_day(time: int | np.int64) -> str:
+    """Write the day of a time as ISO 8601 in UTC."""
+    return str(np.datetime64(int(time), "ns").astype("datetime64[D]"))
+
+
 def _midnight(day: date) -> int:
     return (day.toordinal() - _EPOCH) * DAY
 

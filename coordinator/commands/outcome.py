@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ..result import WorkflowResult
-from ..run_list import list_runs
+from ..run_list import run_entry
 from ..workspace import MEMORY, Workspace
 from .application import Globals
 from .console import note, show, show_json
@@ -21,7 +21,7 @@ def show_outcome(
     more: Mapping[str, object] | None = None,
 ) -> None:
     """Show what a run came to, its warnings, and what may be asked next; JSON has the keys in `more` too."""
-    entry = list_runs(workspace, result.run)[0]
+    entry = run_entry(workspace, result.run)
     if as_json:
         show_json({**msgspec.structs.asdict(run_object(workspace, result, entry)), **(more or {})})
         return

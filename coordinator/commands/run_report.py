@@ -29,11 +29,8 @@ LABELS = {
     "exposure": "exposed",
 }
 """Short names of the headline metrics, for the heads of columns."""
-PERIODS = """
-SELECT p.phase, t.segment = 'train', min(t.start_time)::DATE::TEXT, max(t.end_time)::DATE::TEXT
-FROM (SELECT phase, split_part(stream, '/', 1) AS run FROM phases WHERE run = ?) p
-JOIN trials t USING (run, phase) GROUP BY ALL
-"""
+DAY = len("2000-01-01")
+"""Characters of a time that tell the day."""
 TRIALS = """
 SELECT t.container, t.parameters, m.* EXCLUDE (run, phase, container)
 FROM trials t JOIN portfolio_metrics m USING (run, phase, container)
@@ -160,10 +157,6 @@ def seconds(elapsed: float) -> str:
 
 
 def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
-    periods = {
-        (str(phase), bool(train)): (str(first), str(last))
-        for phase, train, first, last in workspace.read_models.query(PERIODS, (result.run,)).rows
-    }
     tuned = list(dict.fromkeys(name for phase in result.phases.values() for name in _best(phase)))
     trace = TraceQuery(workspace.store)
     for phase in result.phases.values():
@@ -172,7 +165,7 @@ def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
             yield Column(phase.name, "", cells)
             continue
         output = phase.output
-        first, last = periods.get((phase.name, False), ("-", "-"))
+        first, last = phase.period
         cells |= {"from": first, "to": last, "trials": f"{output.trials:,}"}
         if not output.folds:
             section = PhaseSection.model_validate_json(trace.get_phase_configuration(result.run, phase.name))
@@ -184,7 +177,7 @@ def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
             "head hash": phase.head_hash[:HASH],
         }
         if in_sample := [fold.best for fold in output.folds if fold.best]:
-            begin, end = periods.get((phase.name, True), ("-", "-"))
+            begin, end = output.folds[0].train_start[:DAY], output.folds[-1].train_end[:DAY]
             means = {name: _mean([trial.metrics[name] for trial in in_sample]) for name in HEADLINE}
             yield Column(
                 phase.name,

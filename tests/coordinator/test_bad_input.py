@@ -176,7 +176,11 @@ def without(key, **others):
             ConfigurationError,
             ["position_sizers", "at most 1 item"],
         ),
-        (GOOD | {"metrics": {"profile": "empirical"}}, UnknownNameError, ["metrics.profile", "Did you mean empyrical"]),
+        (
+            GOOD | {"metrics": {"profile": "empirical"}},
+            UnknownNameError,
+            ["profile", "mean empyrical"],
+        ),
         (GOOD | {"data": {"timeframe": "1x"}}, ConfigurationError, ["timeframe", "'1x'", "1d"]),
         (
             without("strategy", strategies=[{"type": "rsi"}, {"type": "rsi"}]),
