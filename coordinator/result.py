@@ -60,7 +60,7 @@ class PhaseResult:
 
     @cached_property
     def period(self) -> tuple[str, str]:
-        """First and last day that was traded, out of sample where there are folds; empty before it started."""
+        """First and last day that was traded, of folds out of sample; empty before it started."""
         if self.ended_well and self.output.folds:
             first, last = self.output.folds[0].test_start, self.output.folds[-1].test_end
             return first[: len("2000-01-01")], last[: len("2000-01-01")]
