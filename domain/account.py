@@ -9,7 +9,7 @@ from .codes import CancelReason, DenialRule, OrderType
 from .compiled import compiled, constant
 from .desk import VOLUME, Desk, Holding, Order, Rules, State
 from .execution import SizingRule
-from .matching import affordable, commission, fillable, impacted, rounded, slipped
+from .matching import ROUNDING_ERROR, affordable, commission, fillable, impacted, rounded, slipped
 
 FILLED, NONE = constant(0), constant(-1)
 CLOSES, OPENS = constant(True), constant(False)
@@ -21,7 +21,6 @@ NO_VOLATILITY, NO_EDGE = constant(DenialRule.NO_VOLATILITY), constant(DenialRule
 POSITION_CLOSED = constant(-CancelReason.POSITION_CLOSED)
 PERCENTAGE, UNITS, SIZE, VOLATILITY, KELLY = (constant(rule) for rule in SizingRule)
 MARKET = constant(OrderType.MARKET)
-ROUNDING_ERROR = 1e-12
 
 
 @compiled
@@ -288,6 +287,17 @@ def _limited(desk: Desk, holding: Holding, closes: bool, t: int, s: int, left: f
 
 
 @compiled
+def _fulfil(desk: Desk, holding: Holding, number: int, t: int, quantity: float) -> None:
+    """End an order that has been filled; one that closes takes along what was to change the same position."""
+    order = desk.orders[number]
+    conclude(desk.state, holding, order, t, FILLED)
+    if order.target == 0.0 and NONE < holding.opening < number:
+        waiting = desk.orders[holding.opening]
+        if waiting.target * quantity < 0.0:
+            conclude(desk.state, holding, waiting, t, POSITION_CLOSED)
+
+
+@compiled
 def execute(
     desk: Desk, holding: Holding, closes: bool, t: int, s: int, market: float, row: int, slips: bool
 ) -> None:
@@ -333,6 +343,6 @@ def execute(
         price = impacted(rules, price, side, holding.used, desk.grid[VOLUME, s, t])
     _trade(desk, holding, order, number, t, s, side * units, price)
     if units == abs(left):
-        conclude(desk.state, holding, order, t, FILLED)
+        _fulfil(desk, holding, number, t, left)
     elif not closes:
         holding.opening_left = left - side * units

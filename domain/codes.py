@@ -63,7 +63,7 @@ class CancelReason(IntEnum):
     REPLACED = 2
     """The target changed before it could be filled."""
     POSITION_CLOSED = 3
-    """Another order closed the position that it was to reduce."""
+    """Another order closed the position that it was to reduce or enlarge."""
 
 
 class Stage(StrEnum):

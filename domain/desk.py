@@ -140,6 +140,8 @@ class Holding:
         Units, and the average price and fee at which they were entered.
     stop, target, best
         Prices at which the position ends, NaN for none, and the best price since its entry.
+    last
+        The place of the symbol's last bar in the window.
     used
         Units of the current bar's volume that have been filled.
     entered
@@ -156,6 +158,7 @@ class Holding:
     stop: float
     target: float
     best: float
+    last: int
     used: float
     entered: int
     closing: int

@@ -3,7 +3,7 @@
 | choice | values | meaning |
 | --- | --- | --- |
 | fill | next_open, same_close, next_close | price of a market order decided at a bar's close |
-| limit | touch, through | whether a limit order fills when the bar reaches its price, or only beyond it |
+| limit | touch, through | whether limit orders and targets fill when the bar reaches them, or only beyond |
 | rounding | fraction, floor, lot | quantities as they come, or whole units or lots, rounded toward zero |
 | end | mark, close, close_at_open | a last position is kept, or closed at the last close or open |
 

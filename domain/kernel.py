@@ -11,6 +11,7 @@ from .account import (
     MARKET,
     NONE,
     OPENS,
+    POSITION_CLOSED,
     SLIPS,
     conclude,
     equity_at,
@@ -27,7 +28,7 @@ from .execution import EndOfData, FillPrice
 from .matching import Bar, exit_price, limit_price, stop_limit_price, stop_price
 
 NEXT_OPEN, SAME_CLOSE, NEXT_CLOSE = (constant(choice) for choice in FillPrice)
-END_CLOSE, END_CLOSE_AT_OPEN = constant(EndOfData.CLOSE), constant(EndOfData.CLOSE_AT_OPEN)
+END_MARK, END_CLOSE, END_CLOSE_AT_OPEN = (constant(choice) for choice in EndOfData)
 LIMIT, STOP, STOP_LIMIT, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, MARGIN_CALL, RISK_HALT, LAST_BAR = (
     constant(kind) for kind in list(OrderType)[1:]
 )
@@ -63,11 +64,9 @@ def _fill_at_market(desk: Desk, t: int, row: int, fresh: bool) -> None:
 
 
 @compiled
-def _close(desk: Desk, t: int, s: int, kind: int, market: float, row: int) -> None:
-    """Order a position to be closed, and fill that at a price."""
-    holding = desk.holdings[s]
-    place(desk, holding, t, s, 0.0, kind, np.nan, np.nan, NONE)
-    execute(desk, holding, CLOSES, t, s, market, row, SLIPS)
+def _awaits_close(desk: Desk, closing: int) -> bool:
+    """Say whether an order is one at market that a close is going to fill, so that exits may come first."""
+    return bool(desk.rules.fill != NEXT_OPEN and desk.orders[closing].type == MARKET)
 
 
 @compiled
@@ -80,18 +79,19 @@ def _watch_exits(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None
         trail = holding.best * (1.0 - side * trailing)
         if np.isnan(stop) or (trail - stop) * side > 0.0:
             stop, kind = trail, TRAILING_STOP
-    entered = holding.entered
-    if entered == AT_LIMIT or holding.closing != NONE:
+    entered, closing = holding.entered, holding.closing
+    if entered == AT_LIMIT or (closing != NONE and not _awaits_close(desk, closing)):
+        return
+    price, at_target = exit_price(bar, side, stop, target, desk.rules.through)
+    if np.isnan(price) or (entered == AT_STOP and not at_target):
         return
     if entered == AT_STOP:
-        worst, best = (bar.low, bar.high) if side > 0 else (bar.high, bar.low)
-        if (worst - stop) * side <= 0.0 or not (best - target) * side >= 0.0:
+        worst = bar.low if side > 0 else bar.high
+        if (worst - stop) * side <= 0.0:
             return
-        price, at_target = target, True
-    else:
-        price, at_target = exit_price(bar, side, stop, target)
-    if np.isnan(price):
-        return
+        price = target
+    if closing != NONE:
+        conclude(desk.state, holding, desk.orders[closing], t, POSITION_CLOSED)
     if at_target:
         place(desk, holding, t, s, 0.0, TAKE_PROFIT, target, np.nan, NONE)
     else:
@@ -106,6 +106,8 @@ def _watch_order(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None
     if kind == MARKET or order.bar == t or holding.closing != NONE:
         return
     side = 1 if order.target > 0.0 else -1
+    if reduces(desk, holding, t, order.stop if kind == STOP else order.limit, OPEN):
+        side = -side
     through = desk.rules.through
     how = AT_STOP
     if kind == STOP:
@@ -114,6 +116,8 @@ def _watch_order(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None
         price, reached = stop_limit_price(bar, side, order.stop, order.limit, through)
         if reached:
             holding.opening_type = LIMIT
+        if (bar.open - order.stop) * side >= 0.0:
+            how = AT_LIMIT
     else:
         price, how = limit_price(bar, side, order.limit, through), AT_LIMIT
     if np.isnan(price):
@@ -146,11 +150,17 @@ def _watch(desk: Desk, t: int) -> None:
 
 
 @compiled
-def _end_watch(desk: Desk, t: int) -> None:
-    """Move trailing stops at a bar's end, and forget what happened inside of it."""
+def _begin_bar(desk: Desk) -> None:
+    """Forget what happened inside of the bar before."""
+    for s in range(desk.holdings.size):
+        desk.holdings[s].used, desk.holdings[s].entered = 0.0, EARLIER
+
+
+@compiled
+def _move_trails(desk: Desk, t: int) -> None:
+    """Move trailing stops by what happened inside of a bar; what begins at its close has not seen it."""
     for s in range(desk.holdings.size):
         holding = desk.holdings[s]
-        holding.used, holding.entered = 0.0, EARLIER
         if holding.position > 0.0 and desk.grid[HIGH, s, t] > holding.best:
             holding.best = desk.grid[HIGH, s, t]
         elif holding.position < 0.0 and desk.grid[LOW, s, t] < holding.best:
@@ -173,19 +183,18 @@ def _charge(desk: Desk, t: int, s: int, amount: float) -> None:
 
 @compiled
 def _charge_interest(desk: Desk, t: int) -> None:
-    """Charge what was borrowed from the close of the bar before until now."""
-    years = (desk.time[t] - desk.time[t - 1]) / YEAR
-    borrowed = max(-desk.state.cash, 0.0)
+    """Charge what was borrowed since the bar before: of a symbol its own, of cash the timeline's."""
+    rules, borrowed = desk.rules, max(-desk.state.cash, 0.0)
     for s in range(desk.holdings.size):
         short = -desk.holdings[s].position
-        if short > 0.0:
-            _charge(
-                desk,
-                t,
-                s,
-                desk.rules.borrow_rate * years * short * desk.grid[desk.rules.mark, s, t - 1],
-            )
-    _charge(desk, t, NONE, desk.rules.interest_rate * years * borrowed)
+        if short > 0.0 and not np.isnan(desk.grid[OPEN, s, t]):
+            before = t - 1
+            while np.isnan(desk.grid[OPEN, s, before]):
+                before -= 1
+            years = (desk.time[t] - desk.time[before]) / YEAR
+            _charge(desk, t, s, rules.borrow_rate * years * short * desk.grid[CLOSE, s, before])
+    years = (desk.time[t] - desk.time[t - 1]) / YEAR
+    _charge(desk, t, NONE, rules.interest_rate * years * borrowed)
 
 
 @compiled
@@ -198,15 +207,40 @@ def _cancel(desk: Desk, holding: Holding, t: int, reason: int) -> None:
 
 
 @compiled
+def _close_all(desk: Desk, t: int, kind: int) -> None:
+    """Give up what is ordered, and order all positions to be closed that are not about to be for good."""
+    for s in range(desk.holdings.size):
+        holding = desk.holdings[s]
+        if holding.closing != NONE and desk.orders[holding.closing].type >= MARGIN_CALL:
+            if holding.opening != NONE:
+                conclude(desk.state, holding, desk.orders[holding.opening], t, REPLACED)
+            continue
+        _cancel(desk, holding, t, REPLACED)
+        if holding.position != 0.0:
+            place(desk, holding, t, s, 0.0, kind, np.nan, np.nan, NONE)
+
+
+@compiled
 def _call_margin(desk: Desk, t: int, equity: float) -> None:
     """Close all positions at a close at which too little equity stands behind them."""
     gross = gross_at(desk, t, CLOSE, NONE)
     if gross == 0.0 or equity > desk.rules.maintenance_margin * gross:
         return
+    _close_all(desk, t, MARGIN_CALL)
     for s in range(desk.holdings.size):
-        _cancel(desk, desk.holdings[s], t, REPLACED)
-        if desk.holdings[s].position != 0.0:
-            _close(desk, t, s, MARGIN_CALL, desk.grid[desk.rules.mark, s, t], CLOSE)
+        price = desk.grid[CLOSE, s, t]
+        if desk.holdings[s].closing != NONE and not np.isnan(price):
+            execute(desk, desk.holdings[s], CLOSES, t, s, price, CLOSE, SLIPS)
+
+
+@compiled
+def _begin_day(desk: Desk, t: int) -> None:
+    """At a day's first bar, take the equity of the close before, and end what the day before has halted."""
+    state, today = desk.state, desk.time[t] // DAY
+    if today != state.day:
+        state.day, state.day_equity = today, state.last_equity
+        if state.halt == HALTED_TODAY:
+            state.halt = 0
 
 
 @compiled
@@ -214,11 +248,6 @@ def _supervise(desk: Desk, t: int) -> None:
     """Look at the account at a bar's close: margin, drawdown, the loss of the day."""
     state, rules = desk.state, desk.rules
     equity = equity_at(desk, t, CLOSE)
-    today = desk.time[t] // DAY
-    if today != state.day:
-        state.day, state.day_equity = today, state.last_equity
-        if state.halt == HALTED_TODAY:
-            state.halt = 0
     state.last_equity = equity
     state.peak = max(state.peak, equity)
     if rules.margined != 0:
@@ -229,11 +258,7 @@ def _supervise(desk: Desk, t: int) -> None:
     if state.halt == HALTED or state.halt == halt or not (fallen or lost):
         return
     state.halt = halt
-    for s in range(desk.holdings.size):
-        holding = desk.holdings[s]
-        _cancel(desk, holding, t, REPLACED)
-        if holding.position != 0.0:
-            place(desk, holding, t, s, 0.0, RISK_HALT, np.nan, np.nan, NONE)
+    _close_all(desk, t, RISK_HALT)
 
 
 @compiled
@@ -246,7 +271,7 @@ def _follow_wish(desk: Desk, t: int, w: int) -> None:
     if holding.opening != NONE:
         conclude(desk.state, holding, desk.orders[holding.opening], t, REPLACED)
     ends = position != 0.0 and position * target <= 0.0
-    if holding.closing != NONE and not ends and desk.orders[holding.closing].type != RISK_HALT:
+    if holding.closing != NONE and not ends and desk.orders[holding.closing].type == MARKET:
         conclude(desk.state, holding, desk.orders[holding.closing], t, REPLACED)
     if ends and holding.closing == NONE:
         place(desk, holding, t, s, 0.0, MARKET, np.nan, np.nan, w)
@@ -265,13 +290,15 @@ def _follow_wish(desk: Desk, t: int, w: int) -> None:
 
 @compiled
 def _end(desk: Desk, t: int, row: int) -> None:
-    """Close all positions at the last bar, at the prices of a row of the grid."""
+    """Close each position at its symbol's last bar, at the prices of a row of the grid."""
     for s in range(desk.holdings.size):
-        if desk.holdings[s].position == 0.0:
+        holding = desk.holdings[s]
+        if holding.last != t:
             continue
-        _cancel(desk, desk.holdings[s], t, END_OF_DATA)
-        price = desk.grid[row, s, t]
-        _close(desk, t, s, LAST_BAR, desk.grid[desk.rules.mark, s, t] if np.isnan(price) else price, row)
+        _cancel(desk, holding, t, END_OF_DATA)
+        if holding.position != 0.0:
+            place(desk, holding, t, s, 0.0, LAST_BAR, np.nan, np.nan, NONE)
+            execute(desk, holding, CLOSES, t, s, desk.grid[row, s, t], row, SLIPS)
 
 
 @compiled
@@ -283,21 +310,47 @@ def _holds(desk: Desk) -> bool:
 
 
 @compiled
-def _open_bar(desk: Desk, t: int, first: int, last: int) -> None:
+def _find_last_bars(desk: Desk, first: int, last: int) -> None:
+    """Find each symbol's last bar in the window."""
+    for s in range(desk.holdings.size):
+        t = last
+        while t > first and np.isnan(desk.grid[OPEN, s, t]):
+            t -= 1
+        desk.holdings[s].last = t
+
+
+@compiled
+def _awaited(desk: Desk, t: int, last: int) -> int:
+    """Return the bar, after this one, at which the first position is to end because its bars do."""
+    awaited = last
+    for s in range(desk.holdings.size):
+        if t < desk.holdings[s].last < awaited and desk.holdings[s].position != 0.0:
+            awaited = desk.holdings[s].last
+    return awaited
+
+
+@compiled
+def _open_bar(desk: Desk, t: int, first: int) -> None:
     """Do what happens up to a bar's open."""
     rules, state = desk.rules, desk.state
+    if state.watched != 0 or rules.volume_limit > 0.0:
+        _begin_bar(desk)
+    if rules.supervised != 0:
+        _begin_day(desk, t)
     if rules.charged != 0 and t > first:
         _charge_interest(desk, t)
     if state.open > 0 and rules.fill == NEXT_OPEN:
         _fill_at_market(desk, t, OPEN, OLD)
-    if t == last and rules.end == END_CLOSE_AT_OPEN:
+    if rules.end == END_CLOSE_AT_OPEN:
         _end(desk, t, OPEN)
 
 
 @compiled
-def _close_bar(desk: Desk, t: int, last: int, wish: int, last_wish: int) -> int:
+def _close_bar(desk: Desk, t: int, wish: int, last_wish: int) -> int:
     """Do what happens at a bar's close, and return the first wish of a later bar."""
     rules, state = desk.rules, desk.state
+    if state.watched != 0:
+        _move_trails(desk, t)
     if state.open > 0 and rules.fill == NEXT_CLOSE:
         _fill_at_market(desk, t, CLOSE, OLD)
     if rules.supervised != 0:
@@ -307,9 +360,7 @@ def _close_bar(desk: Desk, t: int, last: int, wish: int, last_wish: int) -> int:
         wish += 1
     if state.open > 0 and rules.fill == SAME_CLOSE:
         _fill_at_market(desk, t, CLOSE, FRESH)
-    if state.watched != 0 or rules.volume_limit > 0.0:
-        _end_watch(desk, t)
-    if t == last and rules.end == END_CLOSE:
+    if rules.end == END_CLOSE:
         _end(desk, t, CLOSE)
     return wish
 
@@ -330,16 +381,19 @@ def simulate_container(desk: Desk, first: int, stop: int, wish: int, last_wish: 
     """
     rules, state, last = desk.rules, desk.state, stop - 1
     t = first
+    _find_last_bars(desk, first, last)
     while t < stop and state.full == 0:
-        _open_bar(desk, t, first, last)
+        _open_bar(desk, t, first)
         if state.watched != 0:
             _watch(desk, t)
-        wish = _close_bar(desk, t, last, wish, last_wish)
-        followed = (state.watched != 0 or rules.charged != 0) and _holds(desk)
+        wish = _close_bar(desk, t, wish, last_wish)
+        followed = (state.watched != 0 or rules.charged != 0) and (state.cash < 0.0 or _holds(desk))
         if state.open > 0 or rules.supervised != 0 or followed:
             t += 1
         else:
-            awaited = desk.wishes[wish].bar if wish < last_wish else last
+            awaited = _awaited(desk, t, last) if rules.end != END_MARK else last
+            if wish < last_wish:
+                awaited = min(awaited, desk.wishes[wish].bar)
             t = awaited if awaited > t else stop
     for s in range(desk.holdings.size):
         _cancel(desk, desk.holdings[s], last, END_OF_DATA)

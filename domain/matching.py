@@ -11,6 +11,8 @@ import numpy as np
 from .compiled import compiled
 from .desk import Rules
 
+ROUNDING_ERROR = 1e-12
+
 
 class Bar(NamedTuple):
     """One bar of one symbol."""
@@ -52,26 +54,26 @@ def stop_limit_price(bar: Bar, side: int, stop: float, limit: float, through: in
         return np.nan, False
     if trigger == bar.open:
         return limit_price(bar, side, limit, through), True
-    return (trigger if (limit - trigger) * side >= 0.0 else np.nan), True
+    within = (limit - trigger) * side
+    return (trigger if within > 0.0 or (within == 0.0 and not through) else np.nan), True
 
 
 @compiled
-def exit_price(bar: Bar, side: int, stop: float, target: float) -> tuple[float, bool]:
+def exit_price(bar: Bar, side: int, stop: float, target: float, through: int) -> tuple[float, bool]:
     """Price at which a position of ``side`` ends inside of a bar, and whether that is its target.
 
     ``stop`` and ``target`` are NaN for none. A price that the open has passed fills at the open; after that,
-    the stop goes before the target.
+    the stop goes before the target. The target is a limit order of the other side.
     """
     if (bar.open - stop) * side <= 0.0:
         return bar.open, False
-    if (bar.open - target) * side >= 0.0:
+    if (bar.open - target) * side > 0.0 or (bar.open == target and not through):
         return bar.open, True
-    worst, best = (bar.low, bar.high) if side > 0 else (bar.high, bar.low)
+    worst = bar.low if side > 0 else bar.high
     if (worst - stop) * side <= 0.0:
         return stop, False
-    if (best - target) * side >= 0.0:
-        return target, True
-    return np.nan, False
+    price = limit_price(bar, -side, target, through)
+    return price, not np.isnan(price)
 
 
 @compiled
@@ -93,8 +95,15 @@ def affordable(rules: Rules, budget: float, price: float) -> float:
 
 @compiled
 def rounded(units: float, granularity: float) -> float:
-    """Round units toward zero to a multiple of the granularity; zero leaves them as they are."""
-    return np.floor(units / granularity) * granularity if granularity > 0.0 else units
+    """Round units toward zero to a multiple of the granularity; zero leaves them as they are.
+
+    A multiple but for rounding error is one: 0.3 is three lots of 0.1.
+    """
+    if granularity == 0.0:
+        return units
+    lots = units / granularity
+    nearest = np.round(lots)
+    return (nearest if abs(lots - nearest) <= ROUNDING_ERROR * nearest else np.floor(lots)) * granularity
 
 
 @compiled

@@ -9,7 +9,7 @@ from admf.domain.execution import Execution, Sizer
 from admf.domain.market import Market
 from admf.domain.metrics import Profile
 from admf.domain.panel import Panel
-from admf.domain.strategies import PRICES, strategy_from
+from admf.domain.strategies import PRICES, Signals, strategy_from
 from admf.domain.topology import Containers, StrategySlot, Topology, needed_features
 
 
@@ -34,18 +34,20 @@ class Simulated(NamedTuple):
 def make_bars():
     """Bars one after the other in time from plain numbers; by default each opens at its close."""
 
-    def make(close, opens=None, *, volume=1.0, step=DAY, start=0):
+    def make(
+        close, opens=None, *, high=None, low=None, volume=1.0, step=DAY, start=0, at=None, symbol="TEST"
+    ):
         close = np.array(close, float)
         opens = close if opens is None else np.array(opens, float)
         columns = BarsLoaded(
-            time=start + step * np.arange(close.size, dtype=np.int64),
+            time=start + step * np.array(range(close.size) if at is None else at, np.int64),
             open=opens,
-            high=np.maximum(opens, close) + 0.5,
-            low=np.minimum(opens, close) * 0.9,
+            high=np.maximum(opens, close) + 0.5 if high is None else np.array(high, float),
+            low=np.minimum(opens, close) * 0.9 if low is None else np.array(low, float),
             close=close,
-            volume=np.full(close.size, volume),
+            volume=np.full(close.size, volume, float),
         )
-        return checked_bars(columns, symbol="TEST", timeframe="1d", source="test")
+        return checked_bars(columns, symbol=symbol, timeframe="1d", source="test")
 
     return make
 
@@ -100,11 +102,11 @@ def make_topology():
 
 @pytest.fixture(scope="session")
 def run():
-    """Simulate containers of a topology over bars."""
+    """Simulate containers of a topology over the bars of one symbol, or of several in a list."""
 
     def simulated(topology, bars, containers):
         features = needed_features(topology, containers)
-        market = Market(Panel([bars]), features)
+        market = Market(Panel(bars if isinstance(bars, list) else [bars]), features)
         return Simulated({type(event): event for event in simulate(topology, market, containers)})
 
     return simulated
@@ -112,13 +114,20 @@ def run():
 
 @pytest.fixture(scope="session")
 def scripted():
-    """A slot whose strategy returns the same target exposures whatever the bars."""
+    """A slot whose strategy returns the same target exposures, and order prices, whatever the bars."""
 
-    def make(*targets, name="scripted", **slot):
+    def make(*targets, name="scripted", prices=None, **slot):
         script = np.array(targets, float)
+        columns = {
+            column: np.broadcast_to(np.array(price, float), script.size)
+            for column, price in (prices or {}).items()
+        }
 
         def follow(close):
-            return script[: close.size]
+            size = close.size
+            if not columns:
+                return script[:size]
+            return Signals(script[:size], **{column: price[:size] for column, price in columns.items()})
 
         strategy = strategy_from(follow, features={}, parameters={}, space={})
         return StrategySlot(name=name, strategy=strategy, parameters={}, **slot)
@@ -128,14 +137,18 @@ def scripted():
 
 @pytest.fixture(scope="session")
 def trade(run, make_topology, make_containers, scripted):
-    """Let one container follow target exposures over a window of bars, by default all of them."""
+    """Let one container follow target exposures over a window of bars, by default all of them.
 
-    def simulated(bars, *targets, window=None, **changes):
+    ``prices`` are those of the first list of targets; bars of several symbols come in a list.
+    """
+
+    def simulated(bars, *targets, window=None, prices=None, **changes):
         slots = [
-            scripted(*script, name=f"s{n}") if isinstance(script, list) else script
+            scripted(*script, name=f"s{n}", prices=prices) if isinstance(script, list) else script
             for n, script in enumerate(targets)
         ]
-        containers = make_containers([window or (0, len(bars))])
+        length = len(Panel(bars)) if isinstance(bars, list) else len(bars)
+        containers = make_containers([window or (0, length)])
         return run(make_topology(*slots, **changes), bars, containers)
 
     return simulated
