@@ -102,8 +102,10 @@ def rounded(units: float, granularity: float) -> float:
     if granularity == 0.0:
         return units
     lots = units / granularity
-    nearest = np.round(lots)
-    return (nearest if abs(lots - nearest) <= ROUNDING_ERROR * nearest else np.floor(lots)) * granularity
+    whole: float = np.round(lots)
+    if abs(lots - whole) > ROUNDING_ERROR * whole:
+        whole = np.floor(lots)
+    return whole * granularity
 
 
 @compiled

@@ -1,3 +1,5 @@
+import os
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -178,3 +180,29 @@ def changed_past(random_bars, make_bars):
         return None
 
     return search
+
+
+@pytest.fixture(scope="session")
+def peer():
+    """backtesting.py, with its data."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import backtesting
+            import backtesting.test
+    except ImportError:
+        reason = "backtesting.py is not installed: pip install 'admf[peers]'"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return backtesting
+
+
+@pytest.fixture(scope="session")
+def goog(peer):
+    table = peer.test.GOOG
+    columns = {
+        name: table[name.title()].to_numpy(float) for name in ("open", "high", "low", "close", "volume")
+    }
+    time = table.index.to_numpy().astype("datetime64[ns]").astype(np.int64)
+    return checked_bars(BarsLoaded(time=time, **columns), symbol="GOOG", timeframe="1d", source="GOOG")

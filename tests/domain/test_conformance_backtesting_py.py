@@ -3,12 +3,10 @@
 The literal figures are those that its test states; every other figure is compared with the installed peer.
 """
 
-import os
 import warnings
 
 import numpy as np
 import pytest
-from admf.domain.bars import BarsLoaded, checked_bars
 from admf.domain.events import OrdersFilled
 from admf.domain.execution import EndOfData, Execution, FillPrice, Rounding
 from admf.domain.metrics import Profile
@@ -51,32 +49,6 @@ PLAIN = {
     "sqn": "SQN",
     "kelly": "Kelly Criterion",
 }
-
-
-@pytest.fixture(scope="module")
-def peer():
-    """backtesting.py, with its data."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import backtesting
-            import backtesting.test
-    except ImportError:
-        reason = "backtesting.py is not installed: pip install 'admf[peers]'"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return backtesting
-
-
-@pytest.fixture(scope="module")
-def goog(peer):
-    table = peer.test.GOOG
-    columns = {
-        name: table[name.title()].to_numpy(float) for name in ("open", "high", "low", "close", "volume")
-    }
-    time = table.index.to_numpy().astype("datetime64[ns]").astype(np.int64)
-    return checked_bars(BarsLoaded(time=time, **columns), symbol="GOOG", timeframe="1d", source="GOOG")
 
 
 @pytest.fixture(scope="module")

@@ -247,7 +247,7 @@ def test_a_part_of_the_volume_can_be_filled(limit, volume, used, left):
 @pytest.mark.parametrize(
     ("side", "price", "units", "expected"),
     [
-        # zipline 1.4, tests/finance/test_slippage.py: 50 of a volume of 2000, limit 0.025, impact 0.1.
+        # zipline, tests/finance/test_slippage.py: 50 of a volume of 2000, limit 0.025, impact 0.1.
         (BUY, 3.5, 50.0, 3.50021875),
         (SELL, 3.5, 50.0, 3.49978125),
         (BUY, 4.0, 50.0, 4.00025),
