@@ -48,25 +48,13 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Which bars to read; `start` and `end` bound the bars that are traded, both days included.
+    """Which bars to read; `start` and `end` bound the bars that are traded, both days included."""
 
-    One symbol is in `file`; several are in `files`, by symbol.
-    """
-
-    file: str = ""
-    files: dict[str, str] = {}
+    file: str
     symbol: str = ""
     timeframe: str = "1d"
     start: date | None = None
     end: date | None = None
-
-    @model_validator(mode="after")
-    def _one_kind_of_file(self) -> Self:
-        if bool(self.file) == bool(self.files):
-            raise ValueError("state either file, or files by symbol" + (", not both" if self.file else ""))
-        if self.files and self.symbol:
-            raise ValueError("symbol goes with file; the files name their symbols themselves")
-        return self
 
 
 class CommissionSection(Section):
@@ -91,15 +79,13 @@ class SlippageSection(Section):
 
 
 class MarginSection(Section):
-    """Borrowing: how much, when it ends in a margin call, and what it costs in percent per year.
+    """Borrowing: how much, and when it ends in a margin call.
 
     All positions are closed when equity is at most `maintenance` percent of what they are worth.
     """
 
     leverage: float = Field(1.0, ge=1.0)
     maintenance: float = Field(0.0, ge=0.0, lt=100.0)
-    borrow_rate: float = Field(0.0, ge=0.0)
-    interest_rate: float = Field(0.0, ge=0.0)
 
 
 class ExecutionSection(Section):
@@ -116,18 +102,13 @@ class ExecutionSection(Section):
 
 
 class StrategySection(Section):
-    """A strategy in a phase: `type` is a registered type, or `file.py:function`.
-
-    It trades the `symbols`, each with its weight, or all of the phase's symbols with equal parts of its
-    weight.
-    """
+    """A strategy in a phase: `type` is a registered type, or `file.py:function`."""
 
     type: str
     name: Name = ""
     parameters: dict[str, Value] = {}
     direction: Literal["both", "long", "short"] = "both"
     weight: float | None = Field(None, gt=0.0, le=1.0)
-    symbols: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

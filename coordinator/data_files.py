@@ -23,7 +23,7 @@ class DataFiles:
         self._bars: dict[tuple[Path, str, str], Bars] = {}
 
     def panel(self, section: PhaseSection) -> tuple[Panel, Window]:
-        """Return all bars of a phase's files, and the window of those that it trades.
+        """Return all bars of a phase's file, and the window of those that it trades.
 
         Raises
         ------
@@ -37,9 +37,7 @@ class DataFiles:
             raise ConfigurationError(
                 f"phase {section.name!r} needs data; state `data: {{file: ...}}` for it or for the workflow."
             )
-        # In the order of their names, so that the order in which a configuration lists them changes nothing.
-        files = sorted(data.files.items()) if data.files else [(data.symbol, data.file)]
-        panel = Panel([self._loaded(file, symbol, data.timeframe) for symbol, file in files])
+        panel = Panel([self._loaded(data.file, data.symbol, data.timeframe)])
         return panel, panel.window(data.start, data.end)
 
     def _loaded(self, file: str, symbol: str, timeframe: str) -> Bars:

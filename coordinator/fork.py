@@ -138,5 +138,5 @@ def _require_unchanged(run: str, was: PhaseSection, is_: PhaseSection) -> None:
             )
 
 
-def _source(data: DataSection | None) -> tuple[str, tuple[tuple[str, str], ...], str, str] | None:
-    return (data.file, tuple(sorted(data.files.items())), data.symbol, data.timeframe) if data else None
+def _source(data: DataSection | None) -> tuple[str, str, str] | None:
+    return (data.file, data.symbol, data.timeframe) if data else None

@@ -239,7 +239,7 @@ def cancel_run(store: EventStore, workflow_id: str) -> bool:
 
 
 def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> PhaseSection:
-    """Return a section whose strategies and sizer have the given parameters, such as ``cross.fast``."""
+    """Return a section whose strategies, sizer and exits have these parameters, such as ``cross.fast``."""
     strategies = []
     for strategy in section.strategies:
         prefix = f"{strategy.name}."
@@ -250,7 +250,10 @@ def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> Pha
         prefix = f"{sizer.name}."
         own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
         sizers.append(sizer.model_copy(update=own))
-    risk = section.risk.model_copy(update={"position_sizers": tuple(sizers)})
+    exits = {
+        name.removeprefix("risk."): value for name, value in parameters.items() if name.startswith("risk.")
+    }
+    risk = section.risk.model_copy(update={"position_sizers": tuple(sizers), **exits})
     return section.model_copy(update={"strategies": tuple(strategies), "risk": risk})
 
 

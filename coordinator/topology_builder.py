@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..domain.bars import parse_timeframe
-from ..domain.errors import ConfigurationError, UnknownNameError
+from ..domain.errors import ConfigurationError
 from ..domain.execution import (
     EndOfData,
     Execution,
@@ -71,13 +71,9 @@ def _slots(section: PhaseSection, folders: Sequence[Path], where: str) -> tuple[
     weights = [strategy.weight for strategy in strategies]
     if any(weights) and not all(weights):
         raise ConfigurationError(f"{where}.strategies: give a weight to every strategy, or to none.")
-    shares = [(strategy.weight or 0.0) * max(1, len(strategy.symbols)) for strategy in strategies]
-    if sum(shares) > section.execution.margin.leverage + 1e-9:
-        most = section.execution.margin.leverage
-        raise ConfigurationError(
-            f"{where}.strategies: weights must sum to at most {most:g}, each counted once for each of the "
-            f"strategy's symbols; were {weights}."
-        )
+    most = section.execution.margin.leverage
+    if sum(weight or 0.0 for weight in weights) > most + 1e-9:
+        raise ConfigurationError(f"{where}.strategies: weights must sum to at most {most:g}, were {weights}.")
     slots = []
     for index, strategy in enumerate(strategies):
         path = f"{where}.strategies[{index}]"
@@ -88,22 +84,12 @@ def _slots(section: PhaseSection, folders: Sequence[Path], where: str) -> tuple[
                 name=strategy.name,
                 strategy=found,
                 parameters=found.resolve(strategy.parameters, f"{path}.parameters"),
-                weight=strategy.weight or 1.0 / len(strategies) / max(1, len(strategy.symbols)),
+                weight=strategy.weight or 1.0 / len(strategies),
                 lowest=lowest,
                 highest=highest,
-                symbols=_symbols(section, strategy.symbols, f"{path}.symbols"),
             )
         )
     return tuple(slots)
-
-
-def _symbols(section: PhaseSection, names: Sequence[str], where: str) -> tuple[int, ...]:
-    """Return the numbers of symbols among those of a phase, which are in the order of their names."""
-    known = sorted(section.data.files) if section.data else []
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("symbol", name, known, where)
-    return tuple(known.index(name) for name in names)
 
 
 def _sizer(risk: RiskSection) -> Sizer:
@@ -157,6 +143,4 @@ def _execution(section: ExecutionSection) -> Execution:
         price_impact=section.slippage.price_impact,
         leverage=section.margin.leverage,
         maintenance_margin=section.margin.maintenance / 100.0,
-        borrow_rate=section.margin.borrow_rate / 100.0,
-        interest_rate=section.margin.interest_rate / 100.0,
     )

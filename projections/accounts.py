@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..domain.errors import CorruptionError
-from ..domain.events import Column, Float64, Int16, Int32, Int64, OrdersFilled, TrialsCompleted
+from ..domain.events import Bool, Column, Float64, Int16, Int32, Int64, OrdersFilled, TrialsCompleted
 from ..domain.portfolio import Trades, round_trips_of_containers, settle_containers
 from .fold import Fold, Phase
 
@@ -28,6 +28,7 @@ class Fills(NamedTuple):
     fee: Float64
     position: Float64
     cash: Float64
+    is_last: Bool
 
 
 def settled_fills(event: OrdersFilled, first: int, capital: float) -> Fills:
@@ -70,6 +71,7 @@ def settled_fills(event: OrdersFilled, first: int, capital: float) -> Fills:
         fee,
         position,
         cash,
+        _is_last(container, event.order[order]),
     )
 
 
@@ -143,6 +145,16 @@ def _joined(parts: Sequence[Fills], containers: Int32) -> Fills | None:
         columns = {name: column[chosen] for name, column in columns.items()}
     order = _by_container(columns["container"])
     return Fills(**{name: column[order] for name, column in columns.items()}) if chosen.any() else None
+
+
+def _is_last(container: Int32, order: Int32) -> Bool:
+    """Tell the last fill of each order from those that filled a part of it before."""
+    keys = container.astype(np.int64) << 32 | order
+    last = np.ones(keys.size, np.bool_)
+    if (np.diff(keys) <= 0).any():
+        last[:] = False
+        last[keys.size - 1 - np.unique(keys[::-1], return_index=True)[1]] = True
+    return last
 
 
 def _by_container(container: Int32) -> Int64 | slice:

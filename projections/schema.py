@@ -62,7 +62,7 @@ CREATE TABLE data.interest (
 CREATE TABLE data.fills (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, order_number INTEGER,
     symbol SMALLINT {RUNS}, bar INTEGER, quantity DOUBLE, price DOUBLE, fee DOUBLE, position DOUBLE,
-    cash DOUBLE
+    cash DOUBLE, is_last BOOLEAN
 );
 CREATE TABLE data.trials (
     phase_key INTEGER, n BIGINT, container INTEGER, symbol SMALLINT, fold SMALLINT, segment TINYINT,
@@ -128,14 +128,14 @@ JOIN data.strategies s ON s.phase_key = x.phase_key AND s.strategy = x.strategy
 CREATE VIEW orders AS
 SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar, b.time,
     {_name("x.type", OrderType)} AS type, x.target, {_price("limit_price")}, {_price("stop_price")},
-    CASE WHEN fill.n IS NOT NULL THEN 'filled' WHEN denial.n IS NOT NULL THEN 'denied'
-        WHEN cancellation.n IS NOT NULL THEN 'canceled' ELSE 'open' END AS status,
+    CASE WHEN cancellation.n IS NOT NULL THEN 'canceled' WHEN denial.n IS NOT NULL THEN 'denied'
+        WHEN fill.n IS NOT NULL THEN 'filled' ELSE 'open' END AS status,
     coalesce({_name("denial.rule", DenialRule)}, {_name("cancellation.reason", CancelReason)}) AS reason,
-    denial.required, denial.available, coalesce(fill.n, denial.n, cancellation.n) AS outcome_n
+    denial.required, denial.available, coalesce(cancellation.n, denial.n, fill.n) AS outcome_n
 FROM data.orders x
 {AT_BAR}
 LEFT JOIN data.fills fill ON fill.phase_key = x.phase_key AND fill.container = x.container
-    AND fill.order_number = x.order_number
+    AND fill.order_number = x.order_number AND fill.is_last
 LEFT JOIN data.denials denial ON denial.phase_key = x.phase_key AND denial.container = x.container
     AND denial.order_number = x.order_number
 LEFT JOIN data.cancellations cancellation ON cancellation.phase_key = x.phase_key

@@ -160,11 +160,9 @@ def _order_faults(batches: Sequence[Batch], *, logs_orders: bool, fills_partly: 
     for batch in ended:
         keys = _keys([batch])
         others = outcomes
-        if fills_partly:
-            kinds = OrdersFilled | OrdersCanceled
-            partial = isinstance(batch.event, kinds)
-            others = _keys([each for each in ended if not (partial and isinstance(each.event, kinds))])
-            others = np.concatenate((others, np.unique(keys)))
+        if fills_partly and not isinstance(batch.event, OrdersDenied):
+            denied = [each for each in ended if isinstance(each.event, OrdersDenied)]
+            others = np.concatenate((_keys(denied), np.unique(keys)))
         yield _order_fault(batch, np.isin(keys, _repeated(others)), "has another outcome, too")
         if logs_orders:
             yield _order_fault(batch, ~np.isin(keys, orders), "was never placed")

@@ -2,10 +2,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from admf.coordinator.explanation import explain
 from admf.coordinator.market_data import load_bars
 from admf.coordinator.market_log import stored_bars
 from admf.coordinator.phases import PHASES, PhaseType
 from admf.coordinator.phases.backtest import backtest, plan_backtest
+from admf.coordinator.trace_query import TraceQuery
+from admf.coordinator.verification.verification import verify_workspace
 from admf.domain.codes import Stage
 from admf.domain.errors import AdmfError
 from admf.domain.events import (
@@ -250,3 +253,53 @@ def test_a_phase_that_simulates_more_than_it_planned_stays_in_order(coordinator,
     events = coordinator.workspace.store.read(phase.stream, topics=[TrialsCompleted.__name__])
     ids = np.concatenate([recorded.event.container for recorded in events])
     assert ids.tolist() == list(range(3 * 4 + 4))
+
+
+def test_stops_partial_fills_and_limits_are_searched_inherited_verified_and_explained(coordinator, folder):
+    """A run that uses what orders can do: from the search to the audit of its log."""
+    (folder / "stops.yaml").write_text(
+        """
+data: {file: sp500.csv, start: 2000-01-01, end: 2010-12-31}
+capital: 1000000
+execution:
+  rounding: floor
+  end: close
+  slippage: {bps: 1, volume_limit: 0.00001, price_impact: 0.1}
+  margin: {leverage: 1.5, maintenance: 25}
+risk:
+  position_sizers: [{name: part, type: volatility, percentage: 20}]
+  take_profit: 12
+  trailing_stop: 8
+  limits: {max_drawdown: 40}
+workflow:
+  phases:
+    - name: search
+      type: optimization
+      strategies: [{name: cross, type: sma_crossover, parameters: {fast: 10}}]
+      optimization: {parameters: {cross.slow: [20, 50], risk.stop_loss: [3, 5]}}
+    - {name: out, type: validation, inherit_best_from: search, data: {start: 2011-01-01, end: 2018-12-31}}
+"""
+    )
+    result = coordinator.execute_workflow("stops.yaml")
+    store, read_models = coordinator.workspace.store, coordinator.workspace.read_models
+    best = result.phase("search").output.best.parameters
+    trace = TraceQuery(store)
+    inherited = msgspec.json.decode(trace.get_phase_configuration(result.run, "out"))["risk"]
+    assert inherited["stop_loss"] == best["risk.stop_loss"]
+    types = {kind for (kind,) in read_models.query("SELECT DISTINCT type FROM orders").rows}
+    assert {"market", "stop_loss", "take_profit", "trailing_stop", "risk_halt"} <= types
+    (orders, placed), (parts, filled) = read_models.query(
+        "SELECT count(*), (SELECT count(*) FROM data.orders) FROM orders "
+        "UNION ALL SELECT count(*), count(DISTINCT (phase, container, order_number)) FROM fills"
+    ).rows
+    assert orders == placed
+    assert parts > filled
+    assert verify_workspace(coordinator.workspace).violations == ()
+    (n,) = read_models.query(
+        "SELECT min(outcome_n) FROM orders WHERE type = 'stop_loss' AND status = 'filled' AND phase = 'out'"
+    ).rows[0]
+    order = explain(store, f"{result.run}/out#{n}").causes[0]
+    assert order.values["type"] == "stop_loss"
+    assert order.causes[0].title == "stop loss at bar"
+    (replay,) = coordinator.replay_workflow(result.run, phase="out")
+    assert replay.outcome == "identical"

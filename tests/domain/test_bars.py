@@ -160,7 +160,9 @@ def test_whatever_is_accepted_keeps_every_rule(rows):
     open_, high, low, close, volume, days = (np.array(column) for column in zip(*rows, strict=True))
     columns = BarsLoaded(time=days * DAY, open=open_, high=high, low=low, close=close, volume=volume)
     kept = all(
-        0 < row[2] <= min(row[0], row[3]) <= max(row[0], row[3]) <= row[1] < np.inf and 0 <= row[4] < np.inf
+        np.isfinite(row).all()
+        and 0 < row[2] <= min(row[0], row[3]) <= max(row[0], row[3]) <= row[1] < np.inf
+        and 0 <= row[4] < np.inf
         for row in rows
     ) and all(later > earlier for earlier, later in pairwise(days))
     try:
