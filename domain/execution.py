@@ -15,6 +15,9 @@ What happens inside a bar, in this order:
    of its stop waits for a later bar, since nobody knows which of the two prices came first.
 4. The close: interest, margin and risk limits, then the strategies' new targets.
 
+An exit that closes a position gives up what is left of older orders for the same position; newer ones wait
+until it is done. What a symbol's last bar in the window leaves open is closed there, or kept.
+
 A position that began at the open of a bar can end inside it. One that began inside of a bar can end inside it
 only at its target, and only where it began at a stop price and the bar did not reach its own stop.
 

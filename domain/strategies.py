@@ -195,8 +195,9 @@ class Signals(NamedTuple):
     """What a strategy may return instead of target exposures: these, with prices for its orders.
 
     Each field has one value per bar; those of the bar at whose close the target changes hold for the orders
-    that follow from the change. NaN, or no array at all, means no price. A limit buys at its price or below,
-    a stop at its price or above; with both, the order becomes a limit order once the stop is reached.
+    that follow from the change. NaN, or no array at all, means no price. A limit buys at its price or below
+    and sells at its price or above, a stop the other way round; with both, the order becomes a limit order
+    once the stop is reached.
     ``stop_loss`` and ``take_profit`` end the position.
     """
 
