@@ -7,6 +7,8 @@ ids. For the same reason they have no indexes: rows lie in the order of the log,
 
 from enum import IntEnum
 
+import duckdb
+
 from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
@@ -191,8 +193,11 @@ FROM data.portfolio_metrics x JOIN data.phases p USING (phase_key)
 
 def is_empty(recorder: DuckDBRecorder) -> bool:
     """Say whether a database is new."""
-    known = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'data' AND table_name = 'version'"
-    return recorder.integer(known) == 0
+    try:
+        recorder.execute("SELECT version FROM data.version")
+    except duckdb.CatalogException:
+        return True
+    return False
 
 
 def is_outdated(recorder: DuckDBRecorder) -> bool:
