@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 from eventsourcing.persistence import IntegrityError, Tracking, TrackingRecorder
 
+from ..domain.errors import CorruptionError
 from ..domain.events import Column
 
 TRACKING = """
@@ -115,12 +116,23 @@ class DuckDBRecorder(TrackingRecorder):
         """Insert like `insert`, but later, with other rows: when they are many, or the transaction ends.
 
         DuckDB takes a million rows at a time, on all cores, several times faster than some thousands.
+
+        Raises
+        ------
+        CorruptionError
+            The columns differ in length.
         """
+        lengths = {name: len(values) for name, values in columns.items()}
+        start, rows = 0, next(iter(lengths.values()))
+        if any(length != rows for length in lengths.values()):
+            raise CorruptionError(
+                f"rows of {table} must have all columns, found columns of different length: {lengths}. "
+                "Check the log with `admf verify`."
+            )
         kind = (table, source, tuple((name, values.dtype.str) for name, values in columns.items()))
         buffer = self._buffers.get(kind)
         if buffer is None:
             buffer = self._buffers[kind] = Buffer(columns)
-        start, rows = 0, len(next(iter(columns.values())))
         while start < rows:
             start += buffer.take(columns, start)
             if buffer.used == CAPACITY:

@@ -1,6 +1,7 @@
 import duckdb
 import numpy as np
 import pytest
+from admf.domain.errors import CorruptionError
 from admf.projections import recorder
 from admf.projections.recorder import DuckDBRecorder
 from eventsourcing.persistence import IntegrityError, Tracking
@@ -84,3 +85,11 @@ def test_gathered_rows_are_forgotten_when_the_transaction_is_rolled_back():
         with tables.transaction():
             tables.gather("numbers", numbers(2))
         assert tables.one("SELECT list(n) FROM numbers") == ([2],)
+
+
+def test_columns_of_different_length_are_refused():
+    with (
+        duckdb.connect() as connection,
+        pytest.raises(CorruptionError, match=r"rows of pairs must have all columns.*'n': 3, 'm': 2"),
+    ):
+        DuckDBRecorder(connection).gather("pairs", numbers(1, 2, 3) | {"m": np.arange(2)})
