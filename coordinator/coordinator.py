@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from .data_files import DataFiles
 from .executors import Executor, InProcess, ProcessPool
 from .fork import plan_fork
 from .loading import load_workflow
@@ -78,9 +79,10 @@ class Coordinator:
             The workflow is wrong, which is found before anything is run, or one of its phases failed.
         """
         workflow = load_workflow(source, changes)
-        warnings = check_workflow(workflow).warnings
+        files = DataFiles(workflow.folder)
+        warnings = check_workflow(workflow, files.panel).warnings
         run = new_run_id()
-        self._sequencer().run(workflow, run)
+        self._sequencer().run(workflow, run, files)
         return WorkflowResult(self.workspace, run, warnings)
 
     def resume_workflow(self, run: str, *, accept_code: bool = False) -> WorkflowResult:

@@ -5,6 +5,7 @@ import pytest
 from admf import Coordinator
 from admf.coordinator.bus import PhaseBus
 from admf.coordinator.coordinator import new_run_id
+from admf.coordinator.data_files import DataFiles
 from admf.coordinator.executors import InProcess
 from admf.coordinator.loading import load_workflow
 from admf.coordinator.progress import Silence
@@ -74,7 +75,7 @@ def test_a_phase_takes_over_what_the_stream_of_its_source_says(train_and_test, f
     workflow, run = load_workflow(train_and_test), new_run_id()
     with open_store("memory://") as store:
         rewritten = RewrittenStore(store, {"cross.fast": 4, "cross.slow": 99})
-        Sequencer(rewritten, InProcess(), Silence()).run(workflow, run)
+        Sequencer(rewritten, InProcess(), Silence()).run(workflow, run, DataFiles(workflow.folder))
         (started,) = store.read(f"{run}/out_of_sample", topics=[PhaseStarted.__name__])
         assert started.event.features == ("sma(period=4)", "sma(period=99)")
         honest = TraceQuery(store).get_phase_output(run, "training").best
