@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -10,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 from admf.coordinator.archive import import_archive, write_archive
@@ -37,7 +39,7 @@ from admf.eventstore.record import Head, Recorded, verify
 from admf.eventstore.store import EventStore, open_store
 from admf.projections.read_models import ReadModels
 from eventsourcing.persistence import IntegrityError, StoredEvent
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
@@ -62,7 +64,7 @@ STARTS = ("2000-01-26", "2000-01-28")
 
 streams = st.sampled_from(STREAMS)
 any_stream = st.runner().flatmap(lambda machine: st.sampled_from(["no stream", *sorted(machine.model)]))
-appends = st.integers(1, 16)
+appends = st.integers(1, 17)
 """After how many appends the process is killed."""
 signals = st.tuples(st.integers(0, 3), st.integers(0, 8), st.sampled_from([-1.0, 0.0, 0.5, 1.0]))
 batches = st.lists(st.lists(signals, min_size=1, max_size=5), min_size=1, max_size=3)
@@ -152,7 +154,7 @@ def data_file() -> Path:
 
 
 def workflow(start: str) -> dict[str, object]:
-    """Two shards, then one."""
+    """Three shards, then one."""
     return {
         "log": "metrics",
         "data": {"file": str(data_file())},
@@ -163,7 +165,7 @@ def workflow(start: str) -> dict[str, object]:
                 "shard_size": 1,
                 "data": {"end": "2000-01-25"},
                 "strategies": [{"name": "cross", "type": "sma_crossover"}],
-                "optimization": {"parameters": {"cross.fast": [2, 3], "cross.slow": [5]}},
+                "optimization": {"parameters": {"cross.fast": [2, 3, 4], "cross.slow": [5]}},
             },
             {
                 "name": "confirm",
@@ -270,11 +272,15 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
             rows.append([Row("WorkflowResumed")])
         self._append(stream, events, rows)
 
-    @rule(data=st.data(), batch=st.lists(signals, min_size=1, max_size=2))
-    def append_after_a_place_that_is_not_the_end(self, data: st.DataObject, batch: list[Signal]) -> None:
-        head = data.draw(st.sampled_from(self.stale))
-        with pytest.raises(ConflictError):
-            self.store.append(head, [emitted(batch)], correlation_id="", causation_id="")
+    @rule(data=st.data(), stream=any_stream, batch=st.lists(signals, min_size=1, max_size=2))
+    def append_after_a_place_that_is_not_the_end(
+        self, data: st.DataObject, stream: str, batch: list[Signal]
+    ) -> None:
+        other = msgspec.structs.replace(self.store.head(stream), record_hash=b"other")
+        earlier = data.draw(st.sampled_from(self.stale))
+        for head in (earlier, other):
+            with pytest.raises(ConflictError):
+                self.store.append(head, [emitted(batch)], correlation_id="", causation_id="")
 
     @rule(stream=any_stream, version=st.integers(0, 99))
     def insert_a_version_that_is_not_the_next(self, stream: str, version: int) -> None:
@@ -345,7 +351,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         source=runs,
         phase=st.sampled_from(PHASES),
         change=st.sampled_from(("", *STARTS)),
-        fatal=st.none() | appends,
+        fatal=st.none() | st.integers(1, 3) | appends,
     )
     def fork(self, source: str, phase: str, change: str, fatal: int | None) -> str:
         changes = [f"confirm.data.start={change}"] * bool(change)
@@ -490,12 +496,20 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         return head
 
     def teardown(self) -> None:
-        self._close()
-        shutil.rmtree(self.folder)
+        """Carry on what was killed: in the end, all runs are as if they had not been."""
+        try:
+            if sys.exc_info()[0] is None:
+                for run in self.ran:
+                    self._resume(run, None)
+                self.the_log_is_whole()
+        finally:
+            self._close()
+            shutil.rmtree(self.folder)
 
 
 settings.register_profile("machine", max_examples=25)
-settings.register_profile("machine in CI", max_examples=200)
+# Shrinking takes minutes, and an example that fails has ten steps at most; it is shrunk where it is run next.
+settings.register_profile("machine in CI", max_examples=200, phases=[Phase.reuse, Phase.generate])
 
 StoreAgainstDictionary.TestCase.settings = settings(
     settings.get_profile("machine in CI" if os.environ.get("CI") else "machine"),
