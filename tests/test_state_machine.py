@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from admf.coordinator.archive import import_archive, write_archive
+from admf.coordinator.data_files import DataFiles
 from admf.coordinator.event_filter import EventFilter
 from admf.coordinator.executors import MEMORY, InProcess
 from admf.coordinator.fork import plan_fork
@@ -153,6 +154,12 @@ def data_file() -> Path:
     return folder / "walk.csv"
 
 
+@cache
+def data_files() -> DataFiles:
+    """One for all examples, so that the file is read once."""
+    return DataFiles(data_file().parent)
+
+
 def workflow(start: str) -> dict[str, object]:
     """Three shards, then one."""
     return {
@@ -175,6 +182,10 @@ def workflow(start: str) -> dict[str, object]:
             },
         ],
     }
+
+
+def run_from_the_start(runner: Sequencer, name: str, start: str) -> None:
+    runner.run(load_workflow(workflow(start)), name, data_files())
 
 
 def rows_of(recorded: Recorded) -> list[Row]:
@@ -201,7 +212,7 @@ def whole_run(start: str) -> tuple[Append, ...]:
             return end
 
         store.append = noted  # type: ignore[method-assign]
-        Sequencer(store, InProcess(), Silence()).run(load_workflow(workflow(start)), "whole")
+        run_from_the_start(Sequencer(store, InProcess(), Silence()), "whole", start)
     return tuple(found)
 
 
@@ -326,7 +337,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         self._open_models()
         name = "workflow_20261121_101501_00000000"
         self.ran[name] = Run(start, {}, appends_of(name, start))
-        self._carry_on(name, fatal, lambda runner: runner.run(load_workflow(workflow(start)), name))
+        self._carry_on(name, fatal, lambda runner: run_from_the_start(runner, name, start))
         return name
 
     @rule(run=runs)
