@@ -67,7 +67,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A store with a run of two phases, which its read models have followed."""
     folder = tmp_path_factory.mktemp("pristine")
     with Coordinator(folder) as coordinator:
-        return folder, coordinator.execute_workflow("train_test").run
+        run = coordinator.execute_workflow("train_test").run
+        coordinator.workspace.read_models.catch_up()
+        return folder, run
 
 
 @pytest.fixture

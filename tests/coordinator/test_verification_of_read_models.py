@@ -17,9 +17,16 @@ from typer.testing import CliRunner
 
 @pytest.fixture
 def run(folder: Path, train_and_test: dict[str, object]) -> str:
-    """A run in the store of the current folder."""
-    with Coordinator(".admf") as coordinator:
-        return coordinator.execute_workflow(train_and_test).run
+    """A run in the store of the current folder, which its read models have followed."""
+    return followed(".admf", train_and_test)
+
+
+def followed(store: str, workflow: dict[str, object]) -> str:
+    """Run a workflow, let the read models catch up, and return the run."""
+    with Coordinator(store) as coordinator:
+        run = coordinator.execute_workflow(workflow).run
+        coordinator.workspace.read_models.catch_up()
+        return run
 
 
 def plant(statement: str) -> None:
@@ -130,8 +137,7 @@ def test_a_store_restored_from_an_older_copy_is_found_by_its_newer_read_models(
     run: str, train_and_test: dict[str, object]
 ) -> None:
     shutil.copy(".admf/events.sqlite", "backup.sqlite")
-    with Coordinator(".admf") as coordinator:
-        lost = coordinator.execute_workflow(train_and_test).run
+    lost = followed(".admf", train_and_test)
     shutil.copy("backup.sqlite", ".admf/events.sqlite")
     ((address, message),) = violations()
     assert address == "read models"
@@ -143,8 +149,7 @@ def test_a_store_restored_from_an_older_copy_is_found_by_its_newer_read_models(
 
 
 def test_read_models_of_another_log_are_found(run: str, train_and_test: dict[str, object]) -> None:
-    with Coordinator("other") as coordinator:
-        coordinator.execute_workflow(train_and_test)
+    followed("other", train_and_test)
     shutil.copy("other/readmodels.duckdb", ".admf/readmodels.duckdb")
     ((address, message),) = violations()
     assert address == "read models"
@@ -179,8 +184,7 @@ def test_the_command_verifies_a_run_whose_read_models_are_ahead(
     run: str, train_and_test: dict[str, object]
 ) -> None:
     shutil.copy(".admf/events.sqlite", "backup.sqlite")
-    with Coordinator(".admf") as coordinator:
-        coordinator.execute_workflow(train_and_test)
+    followed(".admf", train_and_test)
     shutil.copy("backup.sqlite", ".admf/events.sqlite")
     assert CliRunner().invoke(cli.app, ["verify", run]).exit_code == 1
     assert CliRunner().invoke(cli.app, ["verify", "nothing"]).exit_code == 3
