@@ -70,8 +70,8 @@ class Sequencer:
         self._progress = progress
         self._trace = TraceQuery(store)
 
-    def run(self, workflow: Workflow, workflow_id: str, files: DataFiles) -> None:
-        """Run a workflow from its beginning, as the run called `workflow_id`, on the bars of its files.
+    def run(self, workflow: Workflow, workflow_id: str, files: DataFiles | None = None) -> None:
+        """Run a workflow from its beginning, as the run called `workflow_id`; `files` may be open already.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Sequencer:
         KeyboardInterrupt
             The run was interrupted, which is in the log too.
         """
-        market = MarketLog(self._store)
+        market, files = MarketLog(self._store), files or DataFiles(workflow.folder)
         phases = resolved_workflow(workflow).phases
         feeds = {section.name: market.keep(files.panel(section)[0]) for section in phases}
         journal = Journal(self._store, Head(workflow_id))
