@@ -137,9 +137,9 @@ def _trade_columns(trades: Trades, count: int, fills: Fills, last_bar: Int32) ->
 
 def _joined(parts: Sequence[Fills], containers: Int32) -> Fills | None:
     """Join the fills of these containers; None if there are none."""
-    columns: dict[str, np.ndarray] = {
-        name: np.concatenate([part[place] for part in parts]) for place, name in enumerate(Fills._fields)
-    }
+    columns: dict[str, np.ndarray] = parts[0]._asdict()
+    if len(parts) > 1:
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Fills._fields}
     chosen = np.isin(columns["container"], containers)
     if not chosen.all():
         columns = {name: column[chosen] for name, column in columns.items()}

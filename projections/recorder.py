@@ -21,8 +21,8 @@ WHERE tracking.notification_id < excluded.notification_id
 RETURNING notification_id
 """
 AS_GIVEN = "SELECT * FROM columns"
-CAPACITY = 8 * 122_880
-"""Rows that are inserted together: whole row groups of DuckDB, which are written once."""
+CAPACITY = 16 * 122_880
+"""Rows that are inserted together, at most: 16 row groups of DuckDB, of which few are left unfilled."""
 Kind = tuple[str, str, tuple[tuple[str, str], ...]]
 """Table, source, and names and types of columns."""
 
