@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from admf.coordinator.data_files import DataFiles
 from admf.coordinator.executors import InProcess
 from admf.coordinator.loading import load_workflow
 from admf.coordinator.progress import Silence
@@ -67,12 +68,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "store") as workspace:
         sequencer = Sequencer(workspace.store, InProcess(), Silence())
         described = {log: load_workflow(workflow(log)) for log in ("full", "metrics")}
-        sequencer.run(described["metrics"], "warm-up")
-        bare = seconds(lambda: sequencer.run(described["metrics"], f"bare-{time.time_ns()}"), 3)
+
+        def run(log: str, name: str) -> None:
+            sequencer.run(described[log], name, DataFiles(described[log].folder))
+
+        run("metrics", "warm-up")
+        bare = seconds(lambda: run("metrics", f"bare-{time.time_ns()}"), 3)
         taken = []
         for number in range(runs):
             start = time.perf_counter()
-            sequencer.run(described["full"], f"run-{number}")
+            run("full", f"run-{number}")
             taken.append(time.perf_counter() - start)
         full = statistics.median(taken)
         rows = workspace.store.head(f"run-0/{PHASE}").rows

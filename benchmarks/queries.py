@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+from admf.coordinator.data_files import DataFiles
 from admf.coordinator.executors import InProcess
 from admf.coordinator.loading import load_workflow
 from admf.coordinator.progress import Silence
@@ -81,7 +82,9 @@ def copy_run(connection: duckdb.DuckDBPyConnection, runs: int) -> None:
 def fill_read_models(folder: Path, runs: int) -> int:
     """Run the sweep, and copy its rows until there are so many runs; return the number of fills."""
     with Workspace(folder) as workspace:
-        Sequencer(workspace.store, InProcess(), Silence()).run(load_workflow(WORKFLOW), "run-0")
+        workflow = load_workflow(WORKFLOW)
+        sequencer = Sequencer(workspace.store, InProcess(), Silence())
+        sequencer.run(workflow, "run-0", DataFiles(workflow.folder))
         workspace.read_models.catch_up()
     with duckdb.connect(str(folder / "readmodels.duckdb")) as connection:
         connection.execute("SET enable_progress_bar = false")
@@ -120,7 +123,7 @@ def main() -> None:
             f"{fills:,} fills of {runs:,} runs, {size:.1f} GB; made in {time.perf_counter() - start:.0f} s\n"
             f"{'':<40} {'from process start':>20} {'inside a process':>18}"
         )
-        asked = [f"run-{runs * part // 7}" for part in range(7)]
+        asked = [f"run-{runs * part // 5}" for part in range(5)]
         with Workspace(folder) as workspace:
             for what, question in QUESTIONS.items():
                 questions = [question.format(run=run) for run in asked]
