@@ -63,7 +63,7 @@ def pass_over(workspace: Workspace, run: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="how many runs of the sweep the store holds")
+    parser.add_argument("--runs", type=int, default=10, help="how many runs of the sweep the store holds")
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder, Workspace(Path(folder) / "store") as workspace:
         sequencer = Sequencer(workspace.store, InProcess(), Silence())

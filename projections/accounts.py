@@ -11,7 +11,9 @@ from ..domain.portfolio import Trades, round_trips_of_containers, settle_contain
 from .fold import Fold, Phase
 
 WITHOUT_EXIT = """
-SELECT * REPLACE (nullif(exit_bar, -1) AS exit_bar, nullif(exit_n, -1) AS exit_n) FROM columns
+SELECT * REPLACE (
+    nullif(exit_bar, -1) AS exit_bar, nullif(exit_n, -1) AS exit_n, nullif(exit_price, 'NaN') AS exit_price
+) FROM columns
 """
 
 

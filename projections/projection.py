@@ -30,7 +30,7 @@ from ..domain.events import (
 )
 from ..eventstore.record import Recorded
 from .fold import Fold, Phase
-from .recorder import DuckDBRecorder
+from .recorder import DuckDBRecorder, record_batch
 from .schema import quoted
 
 RESUME = "UPDATE data.{table} SET status = 'running', error = NULL, finished_at = NULL WHERE run = ?"
@@ -38,6 +38,12 @@ END_RUN = "UPDATE data.runs SET status = ?, error = ?, finished_at = make_timest
 END_PHASE = (
     "UPDATE data.phases SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE phase_key = ?"
 )
+
+METRICS = "SELECT phase_key, container, {known} FROM columns"
+"""A metric that is not defined is NULL, which aggregates pass over."""
+BARS = """
+SELECT * REPLACE (make_timestamp(time) AS time, nullif(volume, 'NaN') AS volume) FROM columns
+"""
 
 RowByRow = SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled | InterestCharged
 ROW_BY_ROW: dict[type[RowByRow], str] = {
@@ -169,7 +175,7 @@ def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
         "close": event.close,
         "volume": event.volume,
     }
-    fold.recorder.insert("data.bars", columns, "SELECT * REPLACE (make_timestamp(time) AS time) FROM columns")
+    fold.recorder.insert("data.bars", [record_batch(columns)], BARS)
 
 
 @apply.register(SignalsEmitted)
@@ -215,7 +221,8 @@ def _(event: TrialsCompleted, recorded: Recorded, fold: Fold) -> None:
     fold.recorder.gather("data.trials", place | columns | parameters, source)
     fold.add_metrics(set(event.metrics))
     identity = {"phase_key": place["phase_key"], "container": event.container}
-    fold.recorder.gather("data.portfolio_metrics", identity | event.metrics)
+    known = ", ".join(f"nullif({quoted(name)}, 'NaN') AS {quoted(name)}" for name in event.metrics)
+    fold.recorder.gather("data.portfolio_metrics", identity | event.metrics, METRICS.format(known=known))
 
 
 def _place(recorded: Recorded, phase: Phase) -> dict[str, Column]:

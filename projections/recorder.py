@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import duckdb
 import numpy as np
+from arro3.core import Array, RecordBatch, Table
 from eventsourcing.persistence import IntegrityError, Tracking, TrackingRecorder
 
 from ..domain.errors import CorruptionError
@@ -22,27 +23,9 @@ RETURNING notification_id
 """
 AS_GIVEN = "SELECT * FROM columns"
 CAPACITY = 16 * 122_880
-"""Rows that are inserted together, at most: 16 row groups of DuckDB, of which few are left unfilled."""
+"""Rows from which on they are inserted: 16 row groups of DuckDB, of which few are left unfilled."""
 Kind = tuple[str, str, tuple[tuple[str, str], ...]]
 """Table, source, and names and types of columns."""
-
-
-class Buffer:
-    """Rows of one kind, that are to be inserted together."""
-
-    def __init__(self, like: Mapping[str, Column]) -> None:
-        self.columns: dict[str, Column] = {
-            name: np.empty_like(values, shape=CAPACITY) for name, values in like.items()
-        }
-        self.used = 0
-
-    def take(self, columns: Mapping[str, Column], start: int) -> int:
-        """Copy rows from ``start`` on, as many as there is room for, and return their number."""
-        for name, values in columns.items():
-            taken = values[start : start + CAPACITY - self.used]
-            self.columns[name][self.used : self.used + taken.size] = taken
-        self.used += taken.size
-        return taken.size
 
 
 class DuckDBRecorder(TrackingRecorder):
@@ -54,7 +37,7 @@ class DuckDBRecorder(TrackingRecorder):
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        self._buffers: dict[Kind, Buffer] = {}
+        self._gathered: dict[Kind, list[RecordBatch]] = {}
         connection.execute(TRACKING)
 
     @contextmanager
@@ -68,7 +51,7 @@ class DuckDBRecorder(TrackingRecorder):
             yield
             self.flush()
         except BaseException:
-            self._buffers.clear()
+            self._gathered.clear()
             self.connection.execute("ROLLBACK")
             raise
         self.connection.execute("COMMIT")
@@ -123,40 +106,39 @@ class DuckDBRecorder(TrackingRecorder):
             The columns differ in length.
         """
         lengths = {name: len(values) for name, values in columns.items()}
-        start, rows = 0, next(iter(lengths.values()))
-        if any(length != rows for length in lengths.values()):
+        if len(set(lengths.values())) > 1:
             raise CorruptionError(
                 f"rows of {table} must have all columns, found columns of different length: {lengths}. "
                 "Check the log with `admf verify`."
             )
         kind = (table, source, tuple((name, values.dtype.str) for name, values in columns.items()))
-        buffer = self._buffers.get(kind)
-        if buffer is None:
-            buffer = self._buffers[kind] = Buffer(columns)
-        while start < rows:
-            start += buffer.take(columns, start)
-            if buffer.used == CAPACITY:
-                self._empty(kind, buffer)
+        batches = self._gathered.setdefault(kind, [])
+        batches.append(record_batch(columns))
+        if sum(batch.num_rows for batch in batches) >= CAPACITY:
+            self._empty(kind)
 
     def flush(self) -> None:
         """Insert what was gathered, so that it can be asked."""
-        for kind, buffer in self._buffers.items():
-            self._empty(kind, buffer)
+        for kind in list(self._gathered):
+            self._empty(kind)
 
-    def _empty(self, kind: Kind, buffer: Buffer) -> None:
-        table, source, _ = kind
-        if buffer.used:
-            taken = {name: values[: buffer.used] for name, values in buffer.columns.items()}
-            self.insert(table, taken, source)
-            buffer.used = 0
+    def insert(self, table: str, batches: Sequence[RecordBatch], source: str = AS_GIVEN) -> None:
+        """Insert rows into the columns of ``table`` that have the same names.
 
-    def insert(self, table: str, columns: Mapping[str, Column], source: str = AS_GIVEN) -> None:
-        """Insert columns of equal length into the columns of ``table`` that have the same names.
-
-        ``source`` is a query that makes the rows from the given columns, which are its table ``columns``.
+        ``source`` is a query that makes the rows from the given ones, which are its table ``columns``.
         """
-        self.connection.register("columns", dict(columns))
+        self.connection.register("columns", Table.from_batches(batches))
         try:
             self.connection.execute(f"INSERT INTO {table} BY NAME {source}")
         finally:
             self.connection.unregister("columns")
+
+    def _empty(self, kind: Kind) -> None:
+        table, source, _ = kind
+        self.insert(table, self._gathered.pop(kind), source)
+
+
+def record_batch(columns: Mapping[str, Column]) -> RecordBatch:
+    """Hand columns of equal length to Arrow, where possible without copying them."""
+    arrays = [Array.from_numpy(np.ascontiguousarray(values)) for values in columns.values()]
+    return RecordBatch.from_arrays(arrays, names=list(columns))

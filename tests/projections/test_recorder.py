@@ -65,7 +65,7 @@ def test_gathered_rows_of_every_kind_are_inserted_at_the_end_of_the_transaction(
             tables.gather("numbers", numbers())
             tables.gather("numbers", numbers(1, 2), "SELECT 100 * n AS n FROM columns")
             tables.gather("words", {"word": np.array(["defg"])})
-            assert tables.one("SELECT list(n ORDER BY n) FROM numbers") == ([1, 2, 3, 4, 5, 6],)
+            assert tables.one("SELECT list(n ORDER BY n) FROM numbers") == ([1, 2, 3, 4, 5, 6, 7, 8],)
         assert tables.one("SELECT list(n ORDER BY n) FROM numbers") == ([1, 2, 3, 4, 5, 6, 7, 8, 100, 200],)
         assert tables.one("SELECT list(word ORDER BY word) FROM words") == (["a", "bc", "defg"],)
 
