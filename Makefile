@@ -4,7 +4,7 @@ BIN := .venv/bin
 SIZE ?= full
 WRITE ?=
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check peers bench format clean
 
 demo: .venv/installed  ## run a two-phase workflow on the bundled S&P 500 bars and show what came of it
 	$(BIN)/admf run train_test
@@ -17,6 +17,8 @@ check: .venv/installed-dev  ## everything that must pass before a commit
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n auto --dist loadfile
+
+peers: .venv-bench/installed-small  ## install the peers that tests compare with, in an environment of their own
 
 bench: .venv/installed .venv-bench/installed-$(SIZE)  ## compare with peers; SIZE=small: not timed; WRITE=docs/benchmarks.md
 	$(BIN)/python -m admf.benchmarks.bench --size $(SIZE) --peers .venv-bench/bin/python $(if $(WRITE),--write $(WRITE))
