@@ -1,12 +1,13 @@
 """Walking a metric back to its trades, and a trade to its fills."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from ..domain.bars import iso_time
 from ..domain.errors import NotFoundError, UnknownNameError
-from ..domain.events import OrdersFilled, Scalar, TrialsCompleted
+from ..domain.events import InterestCharged, OrdersFilled, Scalar, TrialsCompleted
 from ..domain.portfolio import Trades, round_trips, settle
 from ..eventstore.store import EventStore
 from .explanation import CausalChain, Explanation
@@ -29,9 +30,9 @@ def explain_trade(store: EventStore, stream: str, container: int, number: int) -
         There is no such container, or no such trade of it.
     """
     account = _Account(CausalChain(store, stream), container)
-    if not 1 <= number <= account.count:
+    if not 1 <= number <= len(account.trades):
         raise NotFoundError(
-            f"there is no trade {number} of container {container} in {stream}; it has {account.count}, "
+            f"there is no trade {number} of container {container} in {stream}; it has {len(account.trades)}, "
             "numbered from 1."
         )
     return account.trade(number - 1)
@@ -72,20 +73,22 @@ def explain_metric(
     account = _Account(chain, _chosen(store, stream, chain.started.phase) if container is None else container)
     if metric not in account.metrics:
         raise UnknownNameError("metric", metric, account.metrics)
-    pnl = account.trades.pnl[: account.count]
+    pnl = np.array([trade.values["pnl"] for trade in account.trades])
     profile = chain.started.metric_profile
     values: dict[str, Scalar] = {
         "value": account.metrics[metric],
         "formula": formulas.get(profile, ""),
         "profile": profile,
         **account.window,
-        "trades": account.count,
+        "trades": pnl.size,
     }
-    if account.count:
+    if pnl.size:
         values |= {"best pnl": float(pnl.max()), "best trade": int(pnl.argmax()) + 1}
         values |= {"worst pnl": float(pnl.min()), "worst trade": int(pnl.argmin()) + 1}
         values["total pnl"] = float(pnl.sum())
-    causes = tuple(account.trade(place) for place in range(min(trades, account.count)))
+    if interest := account.interest:
+        values["total interest"] = interest
+    causes = tuple(account.trade(place) for place in range(min(trades, pnl.size)))
     return Explanation(account.address, f"metric {metric}", values, causes)
 
 
@@ -94,6 +97,16 @@ def _chosen(store: EventStore, stream: str, phase: str) -> int:
     if best is None:
         raise NotFoundError(f"the phase {phase!r} chose no container: name one by --container.")
     return best.container
+
+
+class _Trade(NamedTuple):
+    """A round trip: its symbol and the fills, by their place among those of the container, that bound it."""
+
+    symbol: int
+    entry: int
+    exit: int
+    side: int
+    values: dict[str, float]
 
 
 class _Account:
@@ -106,42 +119,60 @@ class _Account:
         number, trials, row = trial
         self._chain = chain
         self._container = container
-        self._last_bar = int(trials.stop_bar[row]) - 1
+        first, last = int(trials.first_bar[row]), int(trials.stop_bar[row]) - 1
         self.address = f"{chain.stream}#{number}"
         self.metrics = {name: float(column[row]) for name, column in trials.metrics.items()}
         self._fills = list(chain.rows(OrdersFilled, container))
-        self._symbol = int(self._fills[0][1].symbol[self._fills[0][2]]) if self._fills else 0
-        self.window = self._window(int(trials.first_bar[row]))
-        self.trades, self.count = self._round_trips()
+        time = chain.panel.time
+        self.window: dict[str, Scalar] = {
+            "container": container,
+            "from": iso_time(time[first]),
+            "to": iso_time(time[last]),
+        }
+        self._last_bars = [int(own[last]) for own in chain.panel.own]
+        found = (trade for symbol in range(len(self._last_bars)) for trade in self._round_trips(symbol))
+        self.trades = sorted(found, key=lambda trade: trade.entry)
 
-    def _window(self, first_bar: int) -> dict[str, Scalar]:
-        time = self._chain.bars(self._symbol).time
-        first, last = iso_time(time[first_bar]), iso_time(time[self._last_bar])
-        return {"container": self._container, "from": first, "to": last}
+    @property
+    def interest(self) -> float:
+        """What the container paid for borrowing."""
+        charged = self._chain.rows(InterestCharged, self._container)
+        return sum(float(event.amount[row]) for _, event, row in charged)
 
-    def _round_trips(self) -> tuple[Trades, int]:
+    def _round_trips(self, symbol: int) -> Iterator[_Trade]:
+        places = [i for i, (_, event, row) in enumerate(self._fills) if event.symbol[row] == symbol]
+        if not places:
+            return
+        own = [self._fills[place] for place in places]
         quantity, price, fee = (
-            np.array([getattr(event, name)[row] for _, event, row in self._fills], np.float64)
+            np.array([getattr(event, name)[row] for _, event, row in own], np.float64)
             for name in ("quantity", "price", "fee")
         )
         position, cash = np.empty(quantity.size), np.empty(quantity.size)
         settle(quantity, price, fee, self._chain.started.capital, position, cash)
         room = Trades.empty(quantity.size)
-        mark = float(self._chain.bars(self._symbol).close[self._last_bar])
-        return room, int(round_trips(quantity, price, fee, position, mark, room))
+        mark = float(self._chain.bars(symbol).close[self._last_bars[symbol]])
+        for row in range(int(round_trips(quantity, price, fee, position, mark, room))):
+            leave = int(room.exit_fill[row])
+            names = ("quantity", "entry_price", *(("exit_price",) if leave >= 0 else ()), "fee", "pnl")
+            yield _Trade(
+                symbol=symbol,
+                entry=places[int(room.entry_fill[row])],
+                exit=places[leave] if leave >= 0 else -1,
+                side=int(room.side[row]),
+                values={name: float(getattr(room, name)[row]) for name in names},
+            )
 
     def trade(self, place: int) -> Explanation:
         """Explain a trade by its first fill and its last, or by the bar at which it is valued."""
-        trades = self.trades
-        entry, exit_ = int(trades.entry_fill[place]), int(trades.exit_fill[place])
-        side = "long" if trades.side[place] > 0 else "short"
+        trade = self.trades[place]
         values: dict[str, Scalar] = {"container": self._container, "number": place + 1}
-        for name in ("quantity", "entry_price", "exit_price", "fee", "pnl"):
-            values[name] = float(getattr(trades, name)[place])
-        if exit_ < 0:
-            del values["exit_price"]
-            last = self._chain.bar(self._symbol, self._last_bar, "open, valued at bar")
+        values |= {**self._chain.named(trade.symbol), **trade.values}
+        if trade.exit < 0:
+            last_bar = self._last_bars[trade.symbol]
+            last = self._chain.bar(trade.symbol, last_bar, "open, valued at bar")
         else:
-            last = self._chain.fill(*self._fills[exit_])
-        title = f"{'open' if exit_ < 0 else 'closed'} {side} trade"
-        return Explanation("", title, values, (self._chain.fill(*self._fills[entry]), last))
+            last = self._chain.fill(*self._fills[trade.exit])
+        side = "long" if trade.side > 0 else "short"
+        title = f"{'open' if trade.exit < 0 else 'closed'} {side} trade"
+        return Explanation("", title, values, (self._chain.fill(*self._fills[trade.entry]), last))

@@ -5,13 +5,17 @@ import yaml
 from ..domain.errors import ConfigurationError, UnknownNameError
 from .sources import Raw
 
+SOURCES = frozenset({"file", "symbol", "files"})
+"""The keys that say where bars are read."""
+
 
 def merged(base: Raw, over: Raw) -> Raw:
     """Merge mappings into mappings, key by key; everything else is replaced.
 
-    A symbol belongs to its file: where another file is named, it goes.
+    Symbols belong to their files: where another file is named, or other files are, they go.
     """
-    result = {key: value for key, value in base.items() if key != "symbol" or "file" not in over}
+    gone = SOURCES if "files" in over else SOURCES - {"file"} if "file" in over else frozenset()
+    result = {key: value for key, value in base.items() if key not in gone}
     for key, value in over.items():
         below = result.get(key)
         result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value

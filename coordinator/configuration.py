@@ -7,6 +7,7 @@ own sections of the same names.
 import re
 from datetime import date
 from math import isfinite
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 import msgspec
@@ -48,13 +49,35 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Which bars to read; `start` and `end` bound the bars that are traded, both days included."""
+    """Which bars to read: those of one `file`, or `files` by symbol, which share one account.
 
-    file: str
+    `start` and `end` bound the bars that are traded, both days included.
+    """
+
+    file: str = ""
     symbol: str = ""
+    files: dict[str, str] = {}
     timeframe: str = "1d"
     start: date | None = None
     end: date | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.file) == bool(self.files):
+            found = "both" if self.file else "neither"
+            raise ValueError(f"name either one `file`, or `files` by symbol; it has {found}")
+        if self.files and self.symbol:
+            raise ValueError("`symbol` names that of `file`; the keys of `files` are symbols themselves")
+        if not all(symbol and file for symbol, file in self.files.items()):
+            raise ValueError("`files` must map symbols to files, none of them empty")
+        return self
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The file of each symbol, in the order in which phases number their symbols: by name."""
+        if self.files:
+            return {symbol: self.files[symbol] for symbol in sorted(self.files)}
+        return {self.symbol or Path(self.file).name.partition(".")[0].upper(): self.file}
 
 
 class CommissionSection(Section):
@@ -79,13 +102,16 @@ class SlippageSection(Section):
 
 
 class MarginSection(Section):
-    """Borrowing: how much, and when it ends in a margin call.
+    """Borrowing: how much, what it costs, and when it ends in a margin call.
 
-    All positions are closed when equity is at most `maintenance` percent of what they are worth.
+    All positions are closed when equity is at most `maintenance` percent of what they are worth. Units sold
+    short cost `borrow_rate` percent of their value per year, and borrowed cash `interest_rate` percent.
     """
 
     leverage: float = Field(1.0, ge=1.0)
     maintenance: float = Field(0.0, ge=0.0, lt=100.0)
+    borrow_rate: float = Field(0.0, ge=0.0)
+    interest_rate: float = Field(0.0, ge=0.0)
 
 
 class ExecutionSection(Section):
@@ -102,10 +128,14 @@ class ExecutionSection(Section):
 
 
 class StrategySection(Section):
-    """A strategy in a phase: `type` is a registered type, or `file.py:function`."""
+    """A strategy in a phase: `type` is a registered type, or `file.py:function`.
+
+    It trades `symbols`, or all of the phase's, each with an equal part of its weight.
+    """
 
     type: str
     name: Name = ""
+    symbols: tuple[str, ...] = ()
     parameters: dict[str, Value] = {}
     direction: Literal["both", "long", "short"] = "both"
     weight: float | None = Field(None, gt=0.0, le=1.0)

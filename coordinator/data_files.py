@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from ..domain.bars import Bars, Window
-from ..domain.errors import ConfigurationError
+from ..domain.errors import ConfigurationError, DataError
 from ..domain.panel import Panel
 from .configuration import PhaseSection
 from .market_data import find_data_file, load_bars
+
+MICROSECOND = 1_000
+"""In nanoseconds."""
 
 
 class DataFiles:
@@ -23,26 +28,33 @@ class DataFiles:
         self._bars: dict[tuple[Path, str, str], Bars] = {}
 
     def panel(self, section: PhaseSection) -> tuple[Panel, Window]:
-        """Return all bars of a phase's file, and the window of those that it trades.
+        """Return all bars of a phase's files, and the window of those that it trades.
 
         Raises
         ------
         ConfigurationError
             The phase names no data.
         DataError
-            There is no such file, it can't be trusted, or no bar lies between the dates.
+            There is no such file, it can't be trusted, or no bar lies between the dates; or there are several
+            symbols, and a time that is not in whole microseconds, as the read models keep it.
         """
         data = section.data
         if data is None:
             raise ConfigurationError(
                 f"phase {section.name!r} needs data; state `data: {{file: ...}}` for it or for the workflow."
             )
-        panel = Panel([self._loaded(data.file, data.symbol, data.timeframe)])
+        panel = Panel([self._loaded(file, symbol, data.timeframe) for symbol, file in data.sources.items()])
+        if len(panel.bars) > 1 and (panel.time % MICROSECOND).any():
+            place = int(np.argmax(panel.time % MICROSECOND != 0))
+            raise DataError(
+                f"{', '.join(panel.symbols)}: times of several symbols must be in whole microseconds, found "
+                f"{panel.time[place]} ns since 1970. Round them."
+            )
         return panel, panel.window(data.start, data.end)
 
     def _loaded(self, file: str, symbol: str, timeframe: str) -> Bars:
         path = find_data_file(file, (self._folder,))
-        key = (path, symbol or path.name.partition(".")[0].upper(), timeframe)
+        key = (path, symbol, timeframe)
         if key not in self._bars:
             self._bars[key] = load_bars(*key)
         return self._bars[key]

@@ -11,10 +11,11 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from ..domain.bars import Bars, iso_time
+from ..domain.bars import DAY, Bars, iso_time
 from ..domain.codes import CancelReason, DenialRule, OrderType
 from ..domain.errors import ConfigurationError
 from ..domain.events import (
+    InterestCharged,
     NumericEvent,
     OrdersCanceled,
     OrdersDenied,
@@ -26,6 +27,7 @@ from ..domain.events import (
     TrialsCompleted,
 )
 from ..domain.features import FEATURES, SERIES, Feature, compute_feature
+from ..domain.panel import Panel
 from ..domain.topology import StrategySlot, Topology
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
@@ -66,7 +68,7 @@ def explain(store: EventStore, address: str) -> Explanation:
     store
         The event store.
     address
-        ``stream#n`` of a fill, an order, its denial or cancellation, or a signal.
+        ``stream#n`` of a fill, an order, its denial or cancellation, a signal, or interest.
 
     Raises
     ------
@@ -127,9 +129,11 @@ class CausalChain:
                 return self._order(number, event, row)
             case SignalsEmitted():
                 return self._signal(number, event, row)
+            case InterestCharged():
+                return self._interest(number, event, row)
         raise ConfigurationError(
             f"{self.stream}#{number} is {recorded.topic}: explain a fill, an order, its denial or "
-            "cancellation, or a signal; or a trade by --trade, or a metric by --metric."
+            "cancellation, a signal, or interest; or a trade by --trade, or a metric by --metric."
         )
 
     def fill(self, number: int, event: OrdersFilled, row: int) -> Explanation:
@@ -151,10 +155,19 @@ class CausalChain:
             self._bars[symbol] = stored_bars(self._store, self.started.feeds[symbol])
         return self._bars[symbol]
 
+    @cached_property
+    def panel(self) -> Panel:
+        """The bars of all symbols."""
+        return Panel([self.bars(symbol) for symbol in range(len(self.started.feeds))])
+
+    def named(self, symbol: int) -> dict[str, Scalar]:
+        """Name a symbol, where there are several."""
+        return {"symbol": self.started.feeds[symbol].symbol} if len(self.started.feeds) > 1 else {}
+
     def bar(self, symbol: int, bar: int, title: str) -> Explanation:
         """Show a bar, under the title of what happened at it."""
         bars = self.bars(symbol)
-        values: dict[str, Scalar] = {"bar": bar, "time": iso_time(bars.time[bar])}
+        values = {**self.named(symbol), "bar": bar, "time": iso_time(bars.time[bar])}
         values |= {name: float(getattr(bars, name)[bar]) for name in SERIES}
         return Explanation(f"{self.started.feeds[symbol].stream}#{bar + 1}", title, values)
 
@@ -181,7 +194,8 @@ class CausalChain:
             causes = [Explanation("", "order, not recorded", {"log": self._section.log})]
         if title != "cancellation":
             causes.append(self.bar(int(event.symbol[row]), int(event.bar[row]), "executed in bar"))
-        said: dict[str, Scalar] = {"container": container, "order": order, "bar": int(event.bar[row])}
+        said: dict[str, Scalar] = {"container": container, "order": order}
+        said |= {**self.named(int(event.symbol[row])), "bar": int(event.bar[row])}
         return Explanation(f"{self.stream}#{number}", title, said | values, tuple(causes))
 
     def _order(self, number: int, event: OrdersPlaced, row: int) -> Explanation:
@@ -199,9 +213,48 @@ class CausalChain:
         prices = {
             name: float(column[row]) for name, column in event.prices.items() if column[row] == column[row]
         }
-        values = _picked(event, row, ("container", "order", "bar", "target"))
+        values = _picked(event, row, ("container", "order"))
+        values |= {**self.named(symbol), **_picked(event, row, ("bar", "target"))}
         values |= {"type": kind.name.lower(), **prices}
         return Explanation(f"{self.stream}#{number}", "order", values, causes)
+
+    def _interest(self, number: int, event: InterestCharged, row: int) -> Explanation:
+        """Explain interest by what was borrowed since the bar before, and by the last fill until then."""
+        container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))
+        margin, place = self._section.execution.margin, self._place(symbol, bar)
+        before = [
+            fill
+            for fill in self.rows(OrdersFilled, container)
+            if self._place(int(fill[1].symbol[fill[2]]), int(fill[1].bar[fill[2]])) < place
+            and symbol in (-1, fill[1].symbol[fill[2]])
+        ]
+        causes = [self.fill(*before[-1])] if before else []
+        values: dict[str, Scalar] = {"container": container}
+        if symbol >= 0:
+            time = self.bars(symbol).time
+            causes += [self.bar(symbol, bar - 1, "borrowed at bar"), self.bar(symbol, bar, "charged at bar")]
+            values |= {**self.named(symbol), "rate": margin.borrow_rate}
+            values["units"] = -sum(float(fills.quantity[at]) for _, fills, at in before)
+            values["close"] = float(self.bars(symbol).close[bar - 1])
+        else:
+            time = self.panel.time
+            spent = [fills.quantity[at] * fills.price[at] + fills.fee[at] for _, fills, at in before]
+            spent += [
+                charged.amount[at]
+                for _, charged, at in self.rows(InterestCharged, container)
+                if self._place(int(charged.symbol[at]), int(charged.bar[at])) < place
+            ]
+            values |= {"rate": margin.interest_rate, "borrowed": float(sum(spent)) - self.started.capital}
+        values |= {"days": float(time[bar] - time[bar - 1]) / DAY, "bar": bar, "time": iso_time(time[bar])}
+        what = "short units" if symbol >= 0 else "cash"
+        title = f"interest on {what}"
+        return Explanation(
+            f"{self.stream}#{number}", title, values | {"amount": float(event.amount[row])}, tuple(causes)
+        )
+
+    def _place(self, symbol: int, bar: int) -> int:
+        """Return the place of a bar on the timeline; what belongs to no symbol has a place itself."""
+        return bar if symbol < 0 else int(self.panel.at[symbol][bar])
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
         container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))
@@ -209,6 +262,7 @@ class CausalChain:
         parameters = self._topology.resolve(slot, self._parameters(container))
         values: dict[str, Scalar] = {
             "container": container,
+            **self.named(symbol),
             "bar": bar,
             "time": iso_time(self.bars(symbol).time[bar]),
             "target": float(event.target[row]),

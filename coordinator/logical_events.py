@@ -170,11 +170,11 @@ def _value(column: Column | dict[str, Column], row: int) -> Scalar | dict[str, F
     return scalar
 
 
-def _named(column: str, value: Scalar, names: PhaseNames) -> Scalar:
+def _named(column: str, value: Scalar, names: PhaseNames) -> Scalar | None:
     if column in NAMES:
         return NAMES[column](int(value)).name.lower()
     if column == "symbol" and names.symbols:
-        return names.symbols[int(value)]
+        return names.symbols[int(value)] if int(value) >= 0 else None
     if column == "strategy" and names.strategies:
         return names.strategies[int(value)]
     return value

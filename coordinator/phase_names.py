@@ -40,7 +40,7 @@ class PhaseNames:
         return self.started.strategies if self.started else ()
 
     def times(self, symbol: Int16, bar: Int32) -> Int64:
-        """Return the times of bars, nanoseconds since 1970 in UTC."""
+        """Return the times of bars, nanoseconds since 1970 in UTC; of symbol -1, places on the timeline."""
         times = np.empty(bar.size, np.int64)
         for number in np.unique(symbol).tolist():
             rows = symbol == number
@@ -48,16 +48,19 @@ class PhaseNames:
         return times
 
     def time(self, symbol: int, bar: int) -> int:
-        """Return the time of a bar, nanoseconds since 1970 in UTC."""
-        return int(self._times_of(symbol)[bar])
+        """Return the time of a bar, nanoseconds since 1970 in UTC; after the last, that of the last."""
+        times = self._times_of(symbol)
+        return int(times[min(bar, times.size - 1)])
 
     def iso_time(self, symbol: int, bar: int) -> str:
         """Return the time of a bar, ISO 8601 in UTC."""
         return iso_time(self.time(symbol, bar))
 
     def _times_of(self, symbol: int) -> Int64:
-        if symbol not in self._times:
-            feeds = self.started.feeds if self.started else ()
+        feeds = self.started.feeds if self.started else ()
+        if symbol not in self._times and symbol < 0:
+            self._times[symbol] = np.unique(np.concatenate([self._times_of(i) for i in range(len(feeds))]))
+        elif symbol not in self._times:
             bars = self._store.read(feeds[symbol].stream, topics=(BarsLoaded.__name__,))
             parts = [event.time for recorded in bars if isinstance(event := recorded.event, BarsLoaded)]
             self._times[symbol] = np.concatenate(parts)

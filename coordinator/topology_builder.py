@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..domain.bars import parse_timeframe
-from ..domain.errors import ConfigurationError
+from ..domain.errors import ConfigurationError, UnknownNameError
 from ..domain.execution import (
     EndOfData,
     Execution,
@@ -45,11 +45,12 @@ def build_topology(section: PhaseSection, folders: Sequence[Path], where: str = 
         raise ConfigurationError(
             f"{where}.data: a phase needs data; state `data: {{file: ...}}` for the workflow or the phase."
         )
+    symbols = tuple(section.data.sources)
     timeframe = parse_timeframe(section.data.timeframe)
     sizer, execution = _sizer(section.risk), _execution(section.execution)
     sizer.require_affordable(execution.leverage)
     return Topology(
-        slots=_slots(section, folders, where),
+        slots=_slots(section, symbols, folders, where),
         sizer=sizer,
         execution=execution,
         protection=_protection(section.risk),
@@ -61,7 +62,9 @@ def build_topology(section: PhaseSection, folders: Sequence[Path], where: str = 
     )
 
 
-def _slots(section: PhaseSection, folders: Sequence[Path], where: str) -> tuple[StrategySlot, ...]:
+def _slots(
+    section: PhaseSection, symbols: tuple[str, ...], folders: Sequence[Path], where: str
+) -> tuple[StrategySlot, ...]:
     strategies = section.strategies
     if not strategies:
         raise ConfigurationError(f"{where}.strategies: a phase needs at least one strategy.")
@@ -79,17 +82,29 @@ def _slots(section: PhaseSection, folders: Sequence[Path], where: str) -> tuple[
         path = f"{where}.strategies[{index}]"
         found = find_strategy(strategy.type, folders, f"{path}.type")
         lowest, highest = BOUNDS[strategy.direction]
+        numbers = _numbers(strategy.symbols, symbols, f"{path}.symbols")
         slots.append(
             StrategySlot(
                 name=strategy.name,
                 strategy=found,
                 parameters=found.resolve(strategy.parameters, f"{path}.parameters"),
-                weight=strategy.weight or 1.0 / len(strategies),
+                weight=(strategy.weight or 1.0 / len(strategies)) / max(len(numbers), 1),
                 lowest=lowest,
                 highest=highest,
+                symbols=numbers,
             )
         )
     return tuple(slots)
+
+
+def _numbers(wanted: tuple[str, ...], symbols: tuple[str, ...], where: str) -> tuple[int, ...]:
+    """Return the numbers of a strategy's symbols; none where it trades all of them."""
+    for symbol in wanted:
+        if symbol not in symbols:
+            raise UnknownNameError("symbol", symbol, symbols, where)
+    if len(set(wanted)) < len(wanted):
+        raise ConfigurationError(f"{where}: symbols must differ, were {', '.join(wanted)}.")
+    return tuple(sorted(symbols.index(symbol) for symbol in wanted))
 
 
 def _sizer(risk: RiskSection) -> Sizer:
@@ -143,4 +158,6 @@ def _execution(section: ExecutionSection) -> Execution:
         price_impact=section.slippage.price_impact,
         leverage=section.margin.leverage,
         maintenance_margin=section.margin.maintenance / 100.0,
+        borrow_rate=section.margin.borrow_rate / 100.0,
+        interest_rate=section.margin.interest_rate / 100.0,
     )

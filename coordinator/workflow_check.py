@@ -80,7 +80,7 @@ def check_workflow(
         feature_table(needed_features(topology, planned), panel.bars[0].head(1))
         first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, len(planned), len(window), first, last))
-        warnings |= dict.fromkeys(_gap_warnings(panel, window))
+        warnings |= dict.fromkeys([*_gap_warnings(panel, window), *_idle_warnings(section, panel, window)])
     return WorkflowCheck(workflow.name, workflow.seed, tuple(phases), tuple(warnings))
 
 
@@ -91,4 +91,12 @@ def _gap_warnings(panel: Panel, window: Window) -> list[str]:
         for bars in panel.head(window.stop).bars
         for gap in gaps(bars)
         if gap.next_time >= panel.time[window.first]
+    ]
+
+
+def _idle_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[str]:
+    return [
+        f"{section.name}: {bars.symbol} has no bar between its dates."
+        for bars, places in zip(panel.bars, panel.at, strict=True)
+        if not ((places >= window.first) & (places < window.stop)).any()
     ]

@@ -33,14 +33,14 @@ from .topology import Containers, LogLevel, Topology
 
 RECORDED = {
     LogLevel.METRICS: (TrialsCompleted,),
-    LogLevel.FILLS: (OrdersFilled, InterestCharged, TrialsCompleted),
+    LogLevel.FILLS: (InterestCharged, OrdersFilled, TrialsCompleted),
     LogLevel.FULL: (
         SignalsEmitted,
         OrdersPlaced,
         OrdersDenied,
+        InterestCharged,
         OrdersFilled,
         OrdersCanceled,
-        InterestCharged,
         TrialsCompleted,
     ),
 }
@@ -61,7 +61,7 @@ def simulate(topology: Topology, market: Market, containers: Containers) -> Iter
 
     Yields
     ------
-    SignalsEmitted, OrdersPlaced, OrdersDenied, OrdersFilled, OrdersCanceled, InterestCharged
+    SignalsEmitted, OrdersPlaced, OrdersDenied, InterestCharged, OrdersFilled, OrdersCanceled
         What happened, as far as the topology's log level asks for it, container by container. Types of which
         nothing happened are left out; all rows of a container and type are in one event.
     TrialsCompleted
@@ -328,6 +328,15 @@ def _events(book: Book, market: Market, ids: Int32, priced: bool) -> Iterator[Nu
             required=orders["required"][denied],
             available=orders["available"][denied],
         )
+    if book.charges.size:
+        charged = book.charges["symbol"].astype(np.int16)
+        places = np.ascontiguousarray(book.charges["bar"])
+        yield InterestCharged(
+            container=np.repeat(ids, counts[:, 2]),
+            symbol=charged,
+            bar=np.where(charged < 0, places, _own_bars(market, charged, places)),
+            amount=np.ascontiguousarray(book.charges["amount"]),
+        )
     if book.fills.size:
         yield _filled(book, market, np.repeat(ids, counts[:, 1]), np.repeat(starts, counts[:, 1]))
     if canceled.size:
@@ -337,15 +346,6 @@ def _events(book: Book, market: Market, ids: Int32, priced: bool) -> Iterator[Nu
             symbol=symbol[canceled],
             bar=_own_bars(market, symbol[canceled], bar[canceled]),
             reason=-outcome[canceled],
-        )
-    if book.charges.size:
-        charged = book.charges["symbol"].astype(np.int16)
-        places = np.ascontiguousarray(book.charges["bar"])
-        yield InterestCharged(
-            container=np.repeat(ids, counts[:, 2]),
-            symbol=charged,
-            bar=np.where(charged < 0, places, _own_bars(market, charged, places)),
-            amount=np.ascontiguousarray(book.charges["amount"]),
         )
 
 

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..domain.errors import CorruptionError
 from ..domain.events import Bool, Column, Float64, Int16, Int32, Int64, OrdersFilled, TrialsCompleted
 from ..domain.portfolio import Trades, round_trips_of_containers, settle_containers
-from .fold import Fold, Phase
+from .fold import Charges, Fold, Phase
 
 WITHOUT_EXIT = """
 SELECT * REPLACE (
@@ -33,52 +32,88 @@ class Fills(NamedTuple):
     is_last: Bool
 
 
-def settled_fills(event: OrdersFilled, first: int, capital: float) -> Fills:
-    """Compute the account after each fill of one event.
+def gather_fills(fold: Fold, phase: Phase, event: OrdersFilled, first: int) -> Fills:
+    """Write the fills of one event, with the account after each one, and return them.
+
+    Cash is what is left after the interest that was charged up to then; that of a bar is charged at its open.
+    Where there is interest, or there are several symbols, the balance at the end of each bar at which it
+    changed is written, too.
 
     Parameters
     ----------
+    fold, phase
+        Where they are written, and the phase.
     event
         All fills of each of its containers, in order.
     first
         Number in its stream of the event's first row.
-    capital
-        Cash of each container before its first fill.
 
     Raises
     ------
     CorruptionError
-        A container has fills in two symbols.
+        A symbol or bar is not among those of the phase.
     """
-    order = _by_container(event.container)
-    container, symbol = event.container[order], event.symbol[order]
-    mixed = np.flatnonzero((np.diff(container) == 0) & (np.diff(symbol) != 0))
-    if mixed.size:
-        raise CorruptionError(
-            f"a container must trade one symbol, but container {container[mixed[0]]} has fills in symbols "
-            f"{symbol[mixed[0]]} and {symbol[mixed[0] + 1]}, among the rows from {first}. "
-            "Check the log with `admf verify`."
-        )
+    order, timeline = _by_container(event.container), fold.timeline(phase)
+    container, symbol, number = event.container[order], event.symbol[order], event.order[order]
+    place = timeline.places(symbol, event.bar[order])
     quantity, price, fee = event.quantity[order], event.price[order], event.fee[order]
     position, cash = np.empty(container.size), np.empty(container.size)
-    settle_containers(_starts(container), quantity, price, fee, capital, position, cash)
-    return Fills(
-        np.arange(first, first + container.size)[order],
-        container,
-        event.order[order],
-        symbol,
-        event.bar[order],
-        quantity,
-        price,
-        fee,
-        position,
-        cash,
-        _is_last(container, event.order[order]),
-    )
+    groups = np.lexsort((symbol, container)) if timeline.is_shared else slice(None)
+    starts, held = _starts(_accounts(container[groups], symbol[groups])), np.empty(container.size)
+    settle_containers(starts, quantity[groups], price[groups], fee[groups], phase.capital, held, cash)
+    position[groups] = held
+    charges = fold.charges(phase)
+    if timeline.is_shared or charges:
+        flows = Flows(container, place, quantity, price, fee)
+        cash = _gather_balances(fold, phase, charges, flows)
+    n = np.arange(first, first + container.size)[order]
+    is_last = _is_last(container, number)
+    bar = event.bar[order]
+    fills = Fills(n, container, number, symbol, bar, quantity, price, fee, position, cash, is_last)
+    phase_key: dict[str, Column] = {"phase_key": np.full(container.size, phase.key, np.int32)}
+    fold.recorder.gather("data.fills", phase_key | fills._asdict())
+    return fills
 
 
-def gather_trades(fold: Fold, phase: Phase, event: TrialsCompleted, parts: Sequence[Fills]) -> Int16:
-    """Derive the trades of containers from their fills, and return the symbol that each of them traded.
+class Flows(NamedTuple):
+    """What changes the cash of containers, at places on the timeline."""
+
+    container: Int32
+    place: Int32
+    quantity: Float64
+    price: Float64
+    fee: Float64
+
+
+def _gather_balances(fold: Fold, phase: Phase, charges: Sequence[Charges], fills: Flows) -> Float64:
+    """Write the cash at the end of each bar at which it changed, and return that after each fill."""
+    parts = []
+    for each in charges:
+        chosen = np.isin(each.container, fills.container)
+        container, amount = each.container[chosen], each.amount[chosen]
+        places = fold.timeline(phase).places(each.symbol[chosen], each.bar[chosen])
+        # As a purchase of one unit that nobody holds.
+        parts.append(Flows(container, places, np.ones(amount.size), amount, np.zeros(amount.size)))
+    columns = [np.concatenate(pieces) for pieces in zip(*parts, fills, strict=True)]
+    order = np.lexsort((columns[1], columns[0]))
+    container, place, quantity, price, fee = (column[order] for column in columns)
+    unused, cash = np.empty((2, order.size))
+    settle_containers(_starts(container), quantity, price, fee, phase.capital, unused, cash)
+    ends = _starts(container.astype(np.int64) << 32 | place)[1:] - 1
+    balances: dict[str, Column] = {
+        "phase_key": np.full(ends.size, phase.key, np.int32),
+        "container": container[ends],
+        "bar": place[ends],
+        "cash": cash[ends],
+    }
+    fold.recorder.gather("data.balances", balances)
+    after = np.empty(order.size)
+    after[order] = cash
+    return after[order.size - fills.container.size :]
+
+
+def gather_trades(fold: Fold, phase: Phase, event: TrialsCompleted, parts: Sequence[Fills]) -> None:
+    """Derive the trades of containers from their fills, symbol by symbol, and write them.
 
     Parameters
     ----------
@@ -89,32 +124,36 @@ def gather_trades(fold: Fold, phase: Phase, event: TrialsCompleted, parts: Seque
     parts
         What was filled since the trials before these.
     """
-    symbols = np.zeros(event.container.size, np.int16)
     fills = _joined(parts, event.container) if parts else None
     if fills is None:
-        return symbols
-    starts = _starts(fills.container)
+        return
+    timeline = fold.timeline(phase)
+    if timeline.is_shared:
+        groups = np.lexsort((fills.symbol, fills.container))
+        fills = _picked(fills, groups)
+    starts = _starts(_accounts(fills.container, fills.symbol))
     sorter = np.argsort(event.container)
     trial = sorter[np.searchsorted(event.container, fills.container[starts[:-1]], sorter=sorter)]
-    symbols[trial] = fills.symbol[starts[:-1]]
-    last_bar = event.stop_bar - 1
-    mark = np.full(symbols.size, np.nan)
-    held = trial[fills.position[starts[1:] - 1] != 0.0]
-    for symbol, bar in set(zip(symbols[held].tolist(), last_bar[held].tolist(), strict=True)):
-        mark[(symbols == symbol) & (last_bar == bar)] = fold.close(phase, symbol, bar)
+    symbol = fills.symbol[starts[:-1]]
+    last_bar = timeline.own_bars(symbol, event.stop_bar[trial] - 1)
+    mark = np.full(symbol.size, np.nan)
+    held = fills.position[starts[1:] - 1] != 0.0
+    for number, bar in set(zip(symbol[held].tolist(), last_bar[held].tolist(), strict=True)):
+        mark[(symbol == number) & (last_bar == bar)] = fold.close(phase, number, bar)
     room = Trades.empty(fills.container.size)
     count = round_trips_of_containers(
-        starts, fills.quantity, fills.price, fills.fee, fills.position, mark[trial], room
+        starts, fills.quantity, fills.price, fills.fee, fills.position, mark, room
     )
-    columns = _trade_columns(room, count, fills, np.repeat(last_bar[trial], np.diff(starts)))
+    columns = _trade_columns(room, count, fills, np.repeat(last_bar, np.diff(starts)))
     phase_key: dict[str, Column] = {"phase_key": np.full(count, phase.key, np.int32)}
     fold.recorder.gather("data.trades", phase_key | columns, WITHOUT_EXIT)
-    return symbols
 
 
 def _trade_columns(trades: Trades, count: int, fills: Fills, last_bar: Int32) -> dict[str, Column]:
-    """Columns of the first ``count`` trades; ``last_bar`` is that of the container of each fill."""
-    entry, exit_ = trades.entry_fill[:count], trades.exit_fill[:count]
+    """Columns of the first ``count`` trades in order of entry; ``last_bar`` is that of the fill's symbol."""
+    entry = trades.entry_fill[:count]
+    order = np.lexsort((fills.n[entry], fills.container[entry]))
+    entry, exit_ = entry[order], trades.exit_fill[:count][order]
     closed = exit_ >= 0
     owner = fills.container[entry]
     starts = _starts(owner)
@@ -123,14 +162,14 @@ def _trade_columns(trades: Trades, count: int, fills: Fills, last_bar: Int32) ->
         "container": owner,
         "number": np.arange(1, owner.size + 1) - np.repeat(starts[:-1], np.diff(starts)),
         "symbol": fills.symbol[entry],
-        "side": trades.side[:count],
-        "quantity": trades.quantity[:count],
+        "side": trades.side[:count][order],
+        "quantity": trades.quantity[:count][order],
         "entry_bar": fills.bar[entry],
-        "entry_price": trades.entry_price[:count],
+        "entry_price": trades.entry_price[:count][order],
         "exit_bar": np.where(closed, left, -1),
-        "exit_price": trades.exit_price[:count],
-        "fee": trades.fee[:count],
-        "pnl": trades.pnl[:count],
+        "exit_price": trades.exit_price[:count][order],
+        "fee": trades.fee[:count][order],
+        "pnl": trades.pnl[:count][order],
         "bars": left - fills.bar[entry],
         "entry_n": fills.n[entry],
         "exit_n": np.where(closed, fills.n[exit_], -1),
@@ -142,11 +181,16 @@ def _joined(parts: Sequence[Fills], containers: Int32) -> Fills | None:
     columns: dict[str, np.ndarray] = parts[0]._asdict()
     if len(parts) > 1:
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Fills._fields}
-    chosen = np.isin(columns["container"], containers)
+    fills = Fills(**columns)
+    chosen = np.isin(fills.container, containers)
     if not chosen.all():
-        columns = {name: column[chosen] for name, column in columns.items()}
-    order = _by_container(columns["container"])
-    return Fills(**{name: column[order] for name, column in columns.items()}) if chosen.any() else None
+        fills = _picked(fills, np.flatnonzero(chosen))
+    return _picked(fills, _by_container(fills.container)) if chosen.any() else None
+
+
+def _picked(fills: Fills, rows: Int64 | slice) -> Fills:
+    columns: dict[str, np.ndarray] = fills._asdict()
+    return Fills(**{name: column[rows] for name, column in columns.items()})
 
 
 def _is_last(container: Int32, order: Int32) -> Bool:
@@ -164,7 +208,12 @@ def _by_container(container: Int32) -> Int64 | slice:
     return slice(None) if (np.diff(container) >= 0).all() else np.argsort(container, kind="stable")
 
 
-def _starts(container: Int32) -> Int64:
-    """Where each container's rows begin, and their total number."""
-    changes = np.flatnonzero(np.diff(container)) + 1
-    return np.concatenate(([0], changes, [container.size])) if container.size else np.zeros(1, np.int64)
+def _accounts(container: Int32, symbol: Int16) -> Int64:
+    """One number for each symbol of each container."""
+    return container.astype(np.int64) << 16 | symbol
+
+
+def _starts(owner: Int32 | Int64) -> Int64:
+    """Where the rows of each owner begin, and their total number."""
+    changes = np.flatnonzero(np.diff(owner)) + 1
+    return np.concatenate(([0], changes, [owner.size])) if owner.size else np.zeros(1, np.int64)

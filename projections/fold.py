@@ -1,19 +1,21 @@
 """What a projection remembers from event to event, so that it need not ask its own tables."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from ..domain.errors import CorruptionError
+from ..domain.events import Float64, Int16, Int32
 from ..eventstore.record import Recorded
 from .recorder import DuckDBRecorder
 from .schema import add_metrics
+from .timeline import Timeline, read_timeline
 
 if TYPE_CHECKING:
     from .accounts import Fills
 
 SINCE_THE_LAST_TRIALS = """
-SELECT * EXCLUDE phase_key FROM data.fills
+SELECT {columns} FROM data.{table}
 WHERE phase_key = $1 AND n > (SELECT coalesce(max(n), 0) FROM data.trials WHERE phase_key = $1)
 ORDER BY container, n
 """
@@ -21,6 +23,15 @@ CLOSE = """
 SELECT b.close FROM data.feeds f JOIN data.bars b USING (stream_key)
 WHERE f.phase_key = ? AND f.symbol = ? AND b.bar = ?
 """
+
+
+class Charges(NamedTuple):
+    """Interest of one phase, by container, and in order."""
+
+    container: Int32
+    symbol: Int16
+    bar: Int32
+    amount: Float64
 
 
 class Phase(msgspec.Struct):
@@ -36,6 +47,10 @@ class Phase(msgspec.Struct):
         Cash of each container before its first fill.
     fills
         What was filled since its last trials; None where some of that was written before this fold began.
+    charges
+        The interest that was charged since then; None in the same way.
+    timeline
+        Its timeline, once it was asked for.
     closes
         Closes by symbol and bar, as far as they were asked for.
     """
@@ -44,6 +59,8 @@ class Phase(msgspec.Struct):
     key: int
     capital: float
     fills: list["Fills"] | None = None
+    charges: list[Charges] | None = None
+    timeline: Timeline | None = None
     closes: dict[tuple[int, int], float] = msgspec.field(default_factory=dict)
 
 
@@ -89,11 +106,27 @@ class Fold:
         """Return what was filled since the last trials of a phase, whose next trials have come."""
         from .accounts import Fills
 
-        taken, phase.fills = phase.fills, []
+        taken, phase.fills, phase.charges = phase.fills, [], []
         if taken is None:
             self.recorder.flush()
-            taken = [Fills(**self.recorder.columns(SINCE_THE_LAST_TRIALS, (phase.key,)))]
+            sql = SINCE_THE_LAST_TRIALS.format(columns="* EXCLUDE phase_key", table="fills")
+            taken = [Fills(**self.recorder.columns(sql, (phase.key,)))]
         return taken
+
+    def charges(self, phase: Phase) -> list[Charges]:
+        """Return the interest that was charged since the last trials of a phase."""
+        if phase.charges is None:
+            self.recorder.flush()
+            columns = ", ".join(Charges._fields)
+            sql = SINCE_THE_LAST_TRIALS.format(columns=columns, table="interest")
+            phase.charges = [Charges(**self.recorder.columns(sql, (phase.key,)))]
+        return phase.charges
+
+    def timeline(self, phase: Phase) -> Timeline:
+        """Return the timeline of a phase."""
+        if phase.timeline is None:
+            phase.timeline = read_timeline(self.recorder, phase.key, phase.stream)
+        return phase.timeline
 
     def close(self, phase: Phase, symbol: int, bar: int) -> float:
         """Return the close of a bar that a phase read.

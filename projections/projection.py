@@ -29,9 +29,10 @@ from ..domain.events import (
     WorkflowStarted,
 )
 from ..eventstore.record import Recorded
-from .fold import Fold, Phase
+from .fold import Charges, Fold, Phase
 from .recorder import DuckDBRecorder, record_batch
 from .schema import quoted
+from .timeline import write_timeline
 
 RESUME = "UPDATE data.{table} SET status = 'running', error = NULL, finished_at = NULL WHERE run = ?"
 END_RUN = "UPDATE data.runs SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE run = ?"
@@ -118,12 +119,22 @@ def _(event: PhaseStarted, recorded: Recorded, fold: Fold) -> None:
         "log = coalesce(json_extract_string(?, 'log'), 'full') WHERE phase_key = ?",
         (event.type, _microseconds(recorded), event.capital, event.configuration, key),
     )
-    fold.start(Phase(recorded.stream, key, event.capital, fills=[]))
+    fold.start(Phase(recorded.stream, key, event.capital, fills=[], charges=[]))
     for number, feed in enumerate(event.feeds):
         fold.recorder.execute(
-            "INSERT INTO data.feeds VALUES (?, ?, ?, ?, ?, ?)",
-            (key, number, feed.symbol, feed.timeframe, _stream_key(fold.recorder, feed.stream), feed.rows),
+            "INSERT INTO data.feeds VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                key,
+                number,
+                feed.symbol,
+                feed.timeframe,
+                _stream_key(fold.recorder, feed.stream),
+                feed.rows,
+                len(event.feeds) == 1,
+            ),
         )
+    if len(event.feeds) > 1:
+        write_timeline(fold.recorder, key)
     for number, name in enumerate(event.strategies):
         fold.recorder.execute("INSERT INTO data.strategies VALUES (?, ?, ?)", (key, number, name))
 
@@ -182,21 +193,25 @@ def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
 @apply.register(OrdersPlaced)
 @apply.register(OrdersDenied)
 @apply.register(OrdersCanceled)
-@apply.register(InterestCharged)
 def _(event: RowByRow, recorded: Recorded, fold: Fold) -> None:
-    columns = {RENAMED.get(name, name): column for name, column in columns_of(event).items()}
-    place = _place(recorded, fold.phase(recorded))
-    fold.recorder.gather(ROW_BY_ROW[type(event)], place | columns)
+    _gather_rows(event, recorded, fold)
+
+
+@apply.register
+def _(event: InterestCharged, recorded: Recorded, fold: Fold) -> None:
+    phase = fold.phase(recorded)
+    if phase.charges is not None:
+        phase.charges.append(Charges(event.container, event.symbol, event.bar, event.amount))
+    _gather_rows(event, recorded, fold)
 
 
 @apply.register
 def _(event: OrdersFilled, recorded: Recorded, fold: Fold) -> None:
     # The compiler behind it is slow to import: a query that finds no new fills does without.
-    from .accounts import settled_fills
+    from .accounts import gather_fills
 
     phase = fold.phase(recorded)
-    fills = settled_fills(event, recorded.first, phase.capital)
-    fold.recorder.gather("data.fills", _place(recorded, phase) | fills._asdict())
+    fills = gather_fills(fold, phase, event, recorded.first)
     if phase.fills is not None:
         phase.fills.append(fills)
 
@@ -207,9 +222,9 @@ def _(event: TrialsCompleted, recorded: Recorded, fold: Fold) -> None:
 
     phase = fold.phase(recorded)
     place = _place(recorded, phase)
+    gather_trades(fold, phase, event, fold.take_fills(phase))
     columns: dict[str, Column] = {
         "container": event.container,
-        "symbol": gather_trades(fold, phase, event, fold.take_fills(phase)),
         "fold": event.fold,
         "segment": event.segment,
         "first_bar": event.first_bar,
@@ -223,6 +238,12 @@ def _(event: TrialsCompleted, recorded: Recorded, fold: Fold) -> None:
     identity = {"phase_key": place["phase_key"], "container": event.container}
     known = ", ".join(f"nullif({quoted(name)}, 'NaN') AS {quoted(name)}" for name in event.metrics)
     fold.recorder.gather("data.portfolio_metrics", identity | event.metrics, METRICS.format(known=known))
+
+
+def _gather_rows(event: RowByRow, recorded: Recorded, fold: Fold) -> None:
+    columns = {RENAMED.get(name, name): column for name, column in columns_of(event).items()}
+    place = _place(recorded, fold.phase(recorded))
+    fold.recorder.gather(ROW_BY_ROW[type(event)], place | columns)
 
 
 def _place(recorded: Recorded, phase: Phase) -> dict[str, Column]:

@@ -12,7 +12,7 @@ import duckdb
 from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 4
+VERSION = 5
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 RUNS = "USING COMPRESSION RLE"
@@ -33,7 +33,11 @@ CREATE TABLE data.phases (
 CREATE TABLE data.reused_phases (run TEXT, phase TEXT, stream TEXT);
 CREATE TABLE data.strategies (phase_key INTEGER, strategy SMALLINT, name TEXT);
 CREATE TABLE data.feeds (
-    phase_key INTEGER, symbol SMALLINT, name TEXT, timeframe TEXT, stream_key INTEGER, rows BIGINT
+    phase_key INTEGER, symbol SMALLINT, name TEXT, timeframe TEXT, stream_key INTEGER, rows BIGINT,
+    is_only BOOLEAN
+);
+CREATE TABLE data.timeline (
+    phase_key INTEGER, symbol SMALLINT, bar INTEGER, time TIMESTAMP, own_bar INTEGER, close DOUBLE
 );
 CREATE TABLE data.streams (stream_key INTEGER, stream TEXT);
 CREATE TABLE data.bars (
@@ -67,9 +71,10 @@ CREATE TABLE data.fills (
     cash DOUBLE, is_last BOOLEAN
 );
 CREATE TABLE data.trials (
-    phase_key INTEGER, n BIGINT, container INTEGER, symbol SMALLINT, fold SMALLINT, segment TINYINT,
-    first_bar INTEGER, stop_bar INTEGER, parameters JSON
+    phase_key INTEGER, n BIGINT, container INTEGER, fold SMALLINT, segment TINYINT, first_bar INTEGER,
+    stop_bar INTEGER, parameters JSON
 );
+CREATE TABLE data.balances (phase_key INTEGER, container INTEGER, bar INTEGER, cash DOUBLE);
 CREATE TABLE data.trades (
     phase_key INTEGER {RUNS}, container INTEGER {RUNS}, number INTEGER, symbol SMALLINT {RUNS},
     side TINYINT {RUNS}, quantity DOUBLE, entry_bar INTEGER, entry_price DOUBLE, exit_bar INTEGER,
@@ -115,12 +120,17 @@ SELECT s.stream, b.bar::BIGINT + 1 AS n, b.* EXCLUDE stream_key
 FROM data.bars b JOIN data.streams s USING (stream_key);
 CREATE VIEW trials AS
 SELECT p.run, p.phase, x.n, x.container, nullif(x.fold, -1) AS fold, {_name("x.segment", Segment)} AS segment,
-    x.first_bar, x.stop_bar, start.time AS start_time, stop.time AS end_time, x.parameters
+    x.first_bar, x.stop_bar, coalesce(first.time, start.time) AS start_time,
+    coalesce(last.time, stop.time) AS end_time, x.parameters
 FROM data.trials x
 JOIN data.phases p USING (phase_key)
-JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
+JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = 0
 LEFT JOIN data.bars start ON start.stream_key = f.stream_key AND start.bar = x.first_bar
-LEFT JOIN data.bars stop ON stop.stream_key = f.stream_key AND stop.bar = x.stop_bar - 1;
+LEFT JOIN data.bars stop ON stop.stream_key = f.stream_key AND stop.bar = x.stop_bar - 1
+LEFT JOIN data.timeline first ON first.phase_key = x.phase_key AND first.symbol = 0
+    AND first.bar = x.first_bar
+LEFT JOIN data.timeline last ON last.phase_key = x.phase_key AND last.symbol = 0
+    AND last.bar = x.stop_bar - 1;
 CREATE VIEW signals AS
 SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target,
     {_price("limit_price")}, {_price("stop_price")}, {_price("stop_loss")}, {_price("take_profit")}
@@ -148,11 +158,13 @@ SELECT p.run, p.phase, x.n, x.container, x.order_number, f.name AS symbol, x.bar
 FROM data.fills x
 {AT_BAR};
 CREATE VIEW interest AS
-SELECT p.run, p.phase, x.n, x.container, f.name AS symbol, x.bar, b.time, x.amount
+SELECT p.run, p.phase, x.n, x.container, CASE WHEN x.symbol >= 0 THEN f.name END AS symbol, x.bar,
+    CASE WHEN x.symbol < 0 THEN coalesce(l.time, b.time) ELSE b.time END AS time, x.amount
 FROM data.interest x
 JOIN data.phases p ON p.phase_key = x.phase_key
-LEFT JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
-LEFT JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar = x.bar;
+JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = greatest(x.symbol, 0)
+LEFT JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar = x.bar
+LEFT JOIN data.timeline l ON l.phase_key = x.phase_key AND l.symbol = 0 AND l.bar = x.bar;
 CREATE VIEW trades AS
 SELECT p.run, p.phase, x.container, x.number, f.name AS symbol,
     CASE x.side WHEN 1 THEN 'long' ELSE 'short' END AS side,
@@ -164,21 +176,49 @@ JOIN data.phases p USING (phase_key)
 JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
 JOIN data.bars entry ON entry.stream_key = f.stream_key AND entry.bar = x.entry_bar
 LEFT JOIN data.bars exit ON exit.stream_key = f.stream_key AND exit.bar = x.exit_bar;
+CREATE VIEW data.positions AS
+WITH settled AS (
+    SELECT phase_key, container, symbol, bar, arg_max(position, n) AS position FROM data.fills GROUP BY ALL
+), lines AS (
+    SELECT t.phase_key, t.container, f.symbol, f.is_only, b.bar, b.time, b.bar AS own_bar, b.close
+    FROM data.trials t
+    JOIN data.feeds f ON f.phase_key = t.phase_key AND f.is_only
+    JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar >= t.first_bar AND b.bar < t.stop_bar
+    UNION ALL
+    SELECT t.phase_key, t.container, l.symbol, false, l.bar, l.time, l.own_bar, l.close
+    FROM data.trials t
+    JOIN data.timeline l ON l.phase_key = t.phase_key AND l.bar >= t.first_bar AND l.bar < t.stop_bar
+)
+SELECT l.* EXCLUDE own_bar, coalesce(s.position, 0) AS position, coalesce(s.position * l.close, 0) AS value
+FROM lines l
+ASOF LEFT JOIN settled s ON s.phase_key = l.phase_key AND s.container = l.container AND s.symbol = l.symbol
+    AND s.bar <= l.own_bar;
+CREATE VIEW positions AS
+SELECT p.run, p.phase, x.container, f.name AS symbol, x.bar, x.time, x.position, x.close, x.value
+FROM data.positions x
+JOIN data.phases p ON p.phase_key = x.phase_key AND p.log <> 'metrics'
+JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol;
 CREATE VIEW equity AS
 WITH settled AS (
-    SELECT phase_key, container, bar, arg_max(cash, n) AS cash, arg_max(position, n) AS position
-    FROM data.fills GROUP BY ALL
+    SELECT phase_key, container, bar, arg_max(cash, n) AS cash
+    FROM (
+        SELECT x.phase_key, x.container, x.bar, x.n, x.cash
+        FROM data.fills x JOIN data.feeds f ON f.phase_key = x.phase_key AND f.is_only
+        UNION ALL
+        SELECT phase_key, container, bar, 0, cash FROM data.balances
+    ) GROUP BY ALL
+), worth AS (
+    SELECT phase_key, container, bar, time, position, close, value FROM data.positions WHERE is_only
+    UNION ALL
+    SELECT phase_key, container, bar, time, NULL, NULL, sum(value) FROM data.positions WHERE NOT is_only
+    GROUP BY ALL
 ), valued AS (
-    SELECT p.run, p.phase, p.capital, t.container, b.bar, b.time, coalesce(s.cash, p.capital) AS cash,
-        coalesce(s.position, 0) AS position, b.close
-    FROM data.trials t
-    JOIN data.phases p USING (phase_key)
-    JOIN data.feeds f ON f.phase_key = t.phase_key AND f.symbol = t.symbol
-    JOIN data.bars b ON b.stream_key = f.stream_key AND b.bar >= t.first_bar AND b.bar < t.stop_bar
-    ASOF LEFT JOIN settled s ON s.phase_key = t.phase_key AND s.container = t.container AND s.bar <= b.bar
-    WHERE p.log <> 'metrics'
+    SELECT p.run, p.phase, p.capital, w.* EXCLUDE phase_key, coalesce(s.cash, p.capital) AS cash
+    FROM worth w
+    JOIN data.phases p ON p.phase_key = w.phase_key AND p.log <> 'metrics'
+    ASOF LEFT JOIN settled s ON s.phase_key = w.phase_key AND s.container = w.container AND s.bar <= w.bar
 )
-SELECT run, phase, container, bar, time, cash, position, close, cash + position * close AS equity,
+SELECT run, phase, container, bar, time, cash, position, close, value, cash + value AS equity,
     1 - equity / greatest(capital, max(equity) OVER (PARTITION BY run, phase, container ORDER BY bar))
         AS drawdown
 FROM valued;

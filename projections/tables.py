@@ -16,12 +16,15 @@ CHOSEN = """
 (phase, container) IN (SELECT phase, (output ->> '$.best.container')::INTEGER FROM phases WHERE run = {run})
 """
 
+CURVES = frozenset({"equity", "positions"})
+"""Tables with a row for every bar of a container."""
+
 
 def write_tables(events: Iterable[Recorded], run: str, folder: Path, suffix: str) -> list[str]:
     """Write the read models of one run into a folder, each table into a file of its name.
 
-    They are projected anew, into a database of their own, so that nobody waits for it. The table ``equity``
-    has the curves of the containers that the phases chose; there may be very many others.
+    They are projected anew, into a database of their own, so that nobody waits for it. The tables `CURVES`
+    have the containers that the phases chose; there may be very many others.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def write_tables(events: Iterable[Recorded], run: str, folder: Path, suffix: str
 def _rows(table: str, run: str) -> str:
     if table == "bars":
         return f"FROM bars WHERE stream IN (SELECT stream FROM feeds WHERE run = {_text(run)}) ORDER BY ALL"
-    chosen = f" AND {CHOSEN.format(run=_text(run))}" if table == "equity" else ""
+    chosen = f" AND {CHOSEN.format(run=_text(run))}" if table in CURVES else ""
     return f"FROM {quoted(table)} WHERE run = {_text(run)}{chosen} ORDER BY ALL"
 
 

@@ -32,9 +32,9 @@ def export(
 ) -> None:
     """Write a run to files.
 
-    parquet and csv make a folder with a file for each table of the read models (equity only of the containers
-    that the phases chose), jsonl one file with an event in each line, archive one file (.admf) that `admf
-    import` takes into another store. With --json, {"files": [...]}.
+    parquet and csv make a folder with a file for each table of the read models (equity and positions only of
+    the containers that the phases chose), jsonl one file with an event in each line, archive one file (.admf)
+    that `admf import` takes into another store. With --json, {"files": [...]}.
     """
     from ..export import export_run
     from ..run_list import find_run

@@ -15,6 +15,7 @@ from ...domain.events import (
     PhaseStarted,
     TrialsCompleted,
 )
+from ...domain.panel import Panel
 from ...eventstore.record import Recorded
 from ..configuration import PhaseSection
 from ..market_log import MarketLog
@@ -47,6 +48,7 @@ class PhaseAudit:
         self._started: PhaseStarted | None = None
         self._log = ""
         self._fills_partly = False
+        self._panel: Panel | None = None
         self._gauge: Gauge | None = None
         self._bars = 0
         self._shard: list[Batch] = []
@@ -89,12 +91,13 @@ class PhaseAudit:
             return
         self._log = section.log
         self._fills_partly = section.execution.slippage.volume_limit > 0.0
-        if section.log == "metrics":
+        if section.log == "metrics" and len(event.feeds) == 1:
             return
         try:
-            panel = self._market.panel(event.feeds)
-            self._bars = len(panel)
-            self._gauge = Gauge(event, section, panel)
+            self._panel = self._market.panel(event.feeds)
+            self._bars = len(self._panel)
+            if section.log != "metrics":
+                self._gauge = Gauge(event, section, self._panel)
         except AdmfError as error:
             yield Violation(recorded.address, "metrics", f"its metrics can't be measured: {error}")
 
@@ -110,6 +113,7 @@ class PhaseAudit:
                 self._shard,
                 trials,
                 started,
+                self._panel,
                 logs_orders=self._log == "full",
                 fills_partly=self._fills_partly,
             ),

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...domain.events import (
     Bool,
+    Int32,
     Int64,
     InterestCharged,
     OrdersCanceled,
@@ -17,6 +18,7 @@ from ...domain.events import (
     SignalsEmitted,
     TrialsCompleted,
 )
+from ...domain.panel import Panel
 from ...eventstore.record import Recorded
 from .violation import Violation
 
@@ -64,16 +66,18 @@ def shard_faults(
     batches: Sequence[Batch],
     trials: TrialsCompleted,
     started: PhaseStarted,
+    panel: Panel | None,
     *,
     logs_orders: bool,
     fills_partly: bool,
 ) -> Iterator[Fault]:
     """Check rows against the trials that they led to, and outcomes against orders, if those are logged.
 
-    ``fills_partly`` says whether an order may be filled in parts. A fault may have no rows.
+    ``panel`` holds the bars that the phase read, if they could be read; ``fills_partly`` says whether an
+    order may be filled in parts. A fault may have no rows.
     """
     for batch in batches:
-        yield from _place_faults(batch, trials, started)
+        yield from _place_faults(batch, trials, started, panel)
     yield from _order_faults(batches, logs_orders=logs_orders, fills_partly=fills_partly)
 
 
@@ -97,7 +101,9 @@ def trial_faults(batch: Batch, trials: TrialsCompleted, first: int, bars: int) -
     )
 
 
-def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) -> Iterator[Fault]:
+def _place_faults(
+    batch: Batch, trials: TrialsCompleted, started: PhaseStarted, panel: Panel | None
+) -> Iterator[Fault]:
     """Check that rows name containers, bars, symbols and strategies that are there."""
     event = batch.event
     if isinstance(event, TrialsCompleted):
@@ -112,13 +118,15 @@ def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) 
         lambda row: f"container {event.container[row]} must be among the trials that follow, and is not.",
     )
     first, stop = trials.first_bar[place], trials.stop_bar[place]
+    bar = _on_timeline(event, panel)
+    on_timeline = " on the timeline" if len(started.feeds) > 1 else ""
     yield Fault(
         batch,
-        known & ((event.bar < first) | (event.bar >= stop)),
+        known & ((bar < first) | (bar >= stop)),
         "bar",
         lambda row: (
             f"bar {event.bar[row]} of container {event.container[row]} must be one of its bars, "
-            f"{first[row]} to {stop[row] - 1}."
+            f"{first[row]} to {stop[row] - 1}{on_timeline}."
         ),
     )
     yield Fault(
@@ -137,8 +145,8 @@ def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) 
                 f"strategy {event.strategy[row]} must be one of the phase's {len(started.strategies)}."
             ),
         )
-    elif isinstance(event, OrdersPlaced | OrdersFilled):
-        again = (np.diff(event.container, prepend=-1) == 0) & (np.diff(event.bar, prepend=0) < 0)
+    elif isinstance(event, OrdersPlaced | OrdersFilled | InterestCharged):
+        again = (np.diff(event.container, prepend=-1) == 0) & (np.diff(bar, prepend=0) < 0)
         yield Fault(
             batch,
             again,
@@ -147,6 +155,17 @@ def _place_faults(batch: Batch, trials: TrialsCompleted, started: PhaseStarted) 
                 f"container {event.container[row]} must go on in time, and goes back to {event.bar[row]}."
             ),
         )
+
+
+def _on_timeline(event: ContainerEvent, panel: Panel | None) -> Int32:
+    """Places of rows on the timeline, -1 where the symbol has no such bar."""
+    if panel is None or len(panel.bars) == 1:
+        return event.bar
+    places = np.where(event.symbol < 0, event.bar, np.int32(-1))
+    for number, own in enumerate(panel.at):
+        found = (event.symbol == number) & (event.bar >= 0) & (event.bar < own.size)
+        places[found] = own[event.bar[found]]
+    return places
 
 
 def _order_faults(batches: Sequence[Batch], *, logs_orders: bool, fills_partly: bool) -> Iterator[Fault]:

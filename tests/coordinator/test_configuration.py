@@ -23,7 +23,7 @@ from admf.coordinator.loading import SHARED, load_workflow, resolved_workflow
 from admf.domain.errors import ConfigurationError, UnknownNameError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-EXAMPLE = re.search(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[1]
+EXAMPLE, PAIR = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 SECTIONS = {
     "A phase": PhaseSection,
     "`data`": DataSection,
@@ -88,6 +88,12 @@ def test_the_documented_example_runs(coordinator, folder):
     assert len(result.phase("folds").output.folds) == 5
 
 
+def test_the_documented_example_of_several_symbols_runs(coordinator, folder):
+    (folder / "pair.yaml").write_text(PAIR)
+    fills = coordinator.execute_workflow("pair.yaml").phase("backtest").fills()
+    assert set(fills["symbol"]) == {"IXIC", "SPX"}
+
+
 def keys_of(value):
     if isinstance(value, dict):
         return set(value).union(*map(keys_of, value.values()))
@@ -95,9 +101,11 @@ def keys_of(value):
 
 
 def test_the_documented_example_shows_almost_every_key(folder):
-    (folder / "example.yaml").write_text(EXAMPLE)
-    workflow = load_workflow("example.yaml")
-    shown = keys_of([*workflow.phases, workflow.shared])
+    shown = set()
+    for text in (EXAMPLE, PAIR):
+        (folder / "example.yaml").write_text(text)
+        workflow = load_workflow("example.yaml")
+        shown |= keys_of([*workflow.phases, workflow.shared])
     known = {name for model in SECTIONS.values() for name in model.model_fields}
     assert known - shown == {"size", "units", "lot", "period", "minimum_trades"}
 
@@ -121,8 +129,8 @@ def test_an_error_names_the_path_the_value_and_the_nearest_key():
         read_section(DataSection, {"file": "a.csv", "start": "soon"}, "data")
     assert str(caught.value).startswith("data.start: input should be a valid date")
     assert str(caught.value).endswith("was 'soon'.")
-    with pytest.raises(ConfigurationError, match=r"^data\.file: field required\.$"):
-        read_section(DataSection, {}, "data")
+    with pytest.raises(ConfigurationError, match=r"^capital: input should be greater than 0, was -1\.$"):
+        read_section(PhaseSection, {"name": "a", "type": "backtest", "capital": -1}, "")
 
 
 def test_sections_cannot_be_changed():
