@@ -62,7 +62,7 @@ def gather_fills(fold: Fold, phase: Phase, event: OrdersFilled, first: int) -> F
     starts, held = _starts(_accounts(container[groups], symbol[groups])), np.empty(container.size)
     settle_containers(starts, quantity[groups], price[groups], fee[groups], phase.capital, held, cash)
     position[groups] = held
-    charges = fold.charges(phase)
+    charges = [part for part in fold.charges(phase) if part.amount.size]
     if timeline.is_shared or charges:
         flows = Flows(container, place, quantity, price, fee)
         cash = _gather_balances(fold, phase, charges, flows)

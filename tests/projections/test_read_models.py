@@ -179,11 +179,11 @@ def test_equity_has_no_rows_where_fills_were_not_recorded(store, append, bars, l
         assert rows(models, "SELECT count(*) FROM trials") == [(2,)]
 
 
-def test_fills_of_one_container_in_two_symbols_are_refused(models, small_run, append, log_groups):
+def test_fills_in_a_symbol_that_the_phase_does_not_read_are_refused(models, small_run, append, log_groups):
     filled = log_groups[3][1][3]
     mixed = msgspec.structs.replace(filled, symbol=filled.symbol + np.array([0, 0, 1], np.int16))
     append(small_run, f"{RUN}/testing", [mixed])
-    with pytest.raises(CorruptionError, match="container 0 has fills in symbols 0 and 1"):
+    with pytest.raises(CorruptionError, match="must be one of the phase's 1, found 1"):
         models.catch_up()
 
 
