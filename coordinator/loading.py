@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ..domain.errors import ConfigurationError, UnknownNameError
-from .changes import apply_change, mapping, merged
+from .changes import SOURCES, apply_change, mapping, merged
 from .configuration import PhaseSection, WorkflowSection, read_section
 from .phases import PHASES
 from .sources import Raw, parsed, read_source, templates
@@ -226,8 +226,8 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
     """Replace the short forms, also of a ``workflow`` that is a name, by a list of phases."""
     if "strategy" in raw and "strategies" in raw:
         raise ConfigurationError("strategy: strategies stand beside it; keep one of the two.")
-    if "data_file" in raw and {"file", "files"} & set(mapping(raw.get("data", {}), "data")):
-        raise ConfigurationError("data_file: data names files beside it; keep one of the two.")
+    if "data_file" in raw and (beside := SOURCES & set(mapping(raw.get("data", {}), "data")) - {"symbol"}):
+        raise ConfigurationError(f"data_file: data.{min(beside)} stands beside it; keep one of the two.")
     raw = _in_full(raw)
     described = raw.get("workflow")
     if isinstance(described, dict):

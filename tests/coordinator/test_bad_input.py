@@ -148,6 +148,11 @@ def without(key, **others):
             ConfigurationError,
             ["data_file: data.file stands beside it"],
         ),
+        (
+            GOOD | {"data": {"files": {"A": "other.csv"}}},
+            ConfigurationError,
+            ["data_file: data.files stands beside it"],
+        ),
         (GOOD | momentum(), ConfigurationError, ["strategy: strategies stand beside it", "keep one"]),
         (
             phases({"capital": 5}, {"capital": 6}) | {"capital": 7},
