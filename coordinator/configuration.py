@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from ..domain.errors import ConfigurationError, UnknownNameError
 from ..domain.events import Scalar
@@ -200,14 +209,82 @@ class RiskSection(Section):
     limits: LimitsSection = LimitsSection()
 
 
+class RangeSection(Section):
+    """Numbers to search between, both ends included; see `admf.domain.search_space.Range`."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None = Field(None, gt=0)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high; they were {self.low} and {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("a logarithmic range must begin above zero, and can have no step")
+        return self
+
+
+TAGS = ("<range>", "<values>")
+"""Steps in the paths of pydantic's errors that no configuration has."""
+
+
+def _tag(raw: object) -> str:
+    return TAGS[0] if isinstance(raw, dict | RangeSection) else TAGS[1]
+
+
+Searched = Annotated[
+    Annotated[RangeSection, Tag(TAGS[0])] | Annotated[tuple[Value, ...], Tag(TAGS[1])], Discriminator(_tag)
+]
+
+
+class ObjectiveSection(Section):
+    """One of several objectives: a metric, and whether more or less of it is better."""
+
+    metric: str
+    direction: Literal["maximize", "minimize"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: object) -> object:
+        return {"metric": raw} if isinstance(raw, str) else raw
+
+
+class StopSection(Section):
+    """Ends a search where `patience` suggestions in a row improve the best by no more than `tolerance`."""
+
+    patience: int = Field(gt=0)
+    tolerance: float = Field(0.0, ge=0.0)
+
+
 class OptimizationSection(Section):
     """A search: without `parameters`, the strategies' own search spaces are used."""
 
-    algorithm: Literal["grid"] = "grid"
-    parameters: dict[str, tuple[Value, ...]] = {}
+    algorithm: Literal["grid", "random", "tpe", "gp", "genetic", "cma_es", "gradient"] = "grid"
+    trials: int = Field(200, gt=0)
+    batch: int = Field(20, gt=0)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    parameters: dict[str, Searched] = {}
     constraints: tuple[str, ...] = ()
     objective: str = "sharpe_ratio"
     direction: Literal["maximize", "minimize"] | None = None
+    objectives: tuple[ObjectiveSection, ...] = ()
+    stop: StopSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, raw: object) -> object:
+        """Name the first of several objectives as the one by which the best trial is chosen."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("objectives"), list | tuple):
+            return raw
+        first = next(iter(raw["objectives"]), None)
+        name = first.get("metric") if isinstance(first, dict) else first
+        if name is None:
+            return raw
+        if raw.get("objective", name) != name or raw.get("direction") is not None:
+            raise ValueError("objectives stand instead of objective and direction; keep one of the two")
+        return {**raw, "objective": name}
 
 
 class WalkForwardSection(Section):
@@ -279,7 +356,9 @@ def read_section(model: type[SectionT], raw: object, where: str) -> SectionT:
 
 
 def _path(where: str, location: tuple[int | str, ...]) -> str:
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    steps = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in location if step not in TAGS
+    )
     return (where + steps).removeprefix(".")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ..domain.errors import ConfigurationError, UnknownNameError
+from ..domain.search_space import derived_seed
 from .changes import SOURCES, apply_change, mapping, merged
 from .configuration import PhaseSection, WorkflowSection, read_section
 from .phases import PHASES
@@ -157,7 +158,17 @@ def resolved_phase(workflow: Workflow, raw: Raw, source: PhaseSection | None, wh
         basis = merged({key: basis[key] for key in basis if key in OPTIONAL}, inherited)
     stated = merged(basis, raw)
     before = [*stated.get("depends_on", ()), *filter(None, [stated.get("inherit_best_from")])]
-    return read_section(PhaseSection, {**stated, "depends_on": tuple(dict.fromkeys(before))}, where)
+    phase = read_section(PhaseSection, {**stated, "depends_on": tuple(dict.fromkeys(before))}, where)
+    return _seeded(phase, workflow.seed)
+
+
+def _seeded(phase: PhaseSection, seed: int) -> PhaseSection:
+    """Give a search by chance a seed that follows from the workflow's and the name of the phase."""
+    study = phase.optimization
+    if study is None or study.algorithm == "grid" or study.seed is not None:
+        return phase
+    own = study.model_copy(update={"seed": derived_seed(seed, phase.name)})
+    return phase.model_copy(update={"optimization": own})
 
 
 def ordered_phases(workflow: Workflow) -> list[tuple[Raw, str]]:

@@ -31,6 +31,8 @@ from .executors import Executor
 from .market_log import MarketLog
 from .phases import PHASES
 from .phases.context import PhaseContext
+from .phases.samplers import sampler_code
+from .phases.study import planned_trials
 from .progress import Progress, TrialCounter
 from .simulation import Simulation, shards_of
 from .topology_builder import build_topology
@@ -90,6 +92,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         planned = kind.plan(section, topology, window)
         with PhaseBus(*guards, trace, TrialCounter(self.progress)) as bus:
             features = needed_features(topology, planned)
+            study = section.optimization if "optimization" in kind.sections else None
             started = self._same_start(
                 PhaseStarted(
                     phase=section.name,
@@ -101,19 +104,18 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                     features=tuple(str(feature) for feature in features),
                     capital=section.capital,
                     metric_profile=section.metrics.profile,
-                    code=_code(topology),
-                    planned=len(planned),
+                    code=_code(topology) | sampler_code(study),
+                    planned=planned_trials(study, planned),
                 ),
                 trace.recorded_start(),
             )
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
-            market = Market(visible, features)
-            simulation = Simulation(section, self.folder, topology, market)
+            simulation = Simulation(section, self.folder, topology, Market(visible, features))
 
             def simulate(containers: Containers) -> TrialsCompleted:
-                return self._simulate(simulation, containers, bus, trace)
+                return self._simulate(_with_features(simulation, containers), containers, bus, trace)
 
-            output = kind.run(PhaseContext(section, visible, window, planned, simulate))
+            output = kind.run(PhaseContext(section, topology, visible, window, planned, simulate))
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)
 
@@ -131,6 +133,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
             if recorded is None:
                 missing = [shard]
                 break
+            _require_same(shard, recorded)
             self.progress.trials_completed(len(recorded.container))
             parts.append(recorded)
         with closing(self.executor.map(simulation, chain(missing, shards))) as answers:
@@ -171,6 +174,27 @@ def _publish(bus: PhaseBus, *events: Event) -> None:
 
 def _entered(*stages: Stage) -> list[PhaseStageEntered]:
     return [PhaseStageEntered(stage=stage) for stage in stages]
+
+
+def _with_features(simulation: Simulation, containers: Containers) -> Simulation:
+    """Return a simulation with the features that some containers need, computed if they are not there."""
+    needed = needed_features(simulation.topology, containers)
+    if simulation.market.rows.keys() >= set(needed):
+        return simulation
+    return msgspec.structs.replace(simulation, market=Market(simulation.market.panel, needed))
+
+
+def _require_same(shard: Containers, recorded: TrialsCompleted) -> None:
+    """Refuse a recorded shard of other containers than those that are to be simulated now."""
+    if recorded.container.size == len(shard) and all(
+        np.array_equal(recorded.parameters.get(name, ()), column) for name, column in shard.parameters.items()
+    ):
+        return
+    raise ChangedError(
+        f"{len(shard)} containers from {shard.first_id} on are to be simulated now, and the log has "
+        f"{recorded.container.size} with other parameters. The code, or a library that suggests points, has "
+        "changed."
+    )
 
 
 def _validated(trials: TrialsCompleted, planned: int) -> TrialsCompleted:

@@ -12,6 +12,7 @@ from .configuration import PhaseSection
 from .data_files import DataFiles
 from .loading import Workflow, resolved_workflow
 from .phases import PHASES
+from .phases.study import planned_trials
 from .topology_builder import build_topology
 
 PhasePanel = Callable[[PhaseSection], tuple[Panel, Window]]
@@ -25,7 +26,7 @@ class PhaseCheck(msgspec.Struct, frozen=True):
     section
         Its resolved configuration, with the parameters that it starts from.
     trials
-        Number of containers that follow from the configuration alone.
+        Number of containers that follow from the configuration alone; of a search by a sampler, at most.
     bars
         Number of bars between its dates.
     first_time, last_time
@@ -75,11 +76,14 @@ def check_workflow(
             continue
         topology = build_topology(section, (workflow.folder,), section.name)
         panel, window = panel_of(section)
-        planned = PHASES.get(section.type).plan(section, topology, window)
+        kind = PHASES.get(section.type)
+        planned = kind.plan(section, topology, window)
         # One bar is enough to find parameters that a feature refuses.
         feature_table(needed_features(topology, planned), panel.bars[0].head(1))
+        study = section.optimization if "optimization" in kind.sections else None
+        trials = planned_trials(study, planned)
         first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
-        phases.append(PhaseCheck(section, len(planned), len(window), first, last))
+        phases.append(PhaseCheck(section, trials, len(window), first, last))
         warnings |= dict.fromkeys([*_gap_warnings(panel, window), *_idle_warnings(section, panel, window)])
     return WorkflowCheck(workflow.name, workflow.seed, tuple(phases), tuple(warnings))
 

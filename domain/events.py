@@ -82,6 +82,9 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
         Number of trials that were simulated to find ``best``.
     folds
         The walk-forward steps in order; empty where there were none.
+    front
+        With several objectives: the trials that no other one beats by all of them, in the order of their
+        containers.
     """
 
     objective: str
@@ -90,6 +93,7 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     trials: int
     folds: tuple[Fold, ...] = ()
+    front: tuple[Trial, ...] = ()
 
 
 class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +146,8 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
     strategies
         Names of its strategies; the position is the ``strategy`` column of its signals.
     features
-        The distinct features inferred from the strategies, as ``name(parameters)``.
+        The distinct features inferred from the strategies, as ``name(parameters)``; of a search by a sampler,
+        those at the ends of its space.
     capital
         Cash of each container at its first bar.
     metric_profile
@@ -150,7 +155,8 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
     code
         Hash of each piece of code that it runs: the package's version and the source of user components.
     planned
-        Number of containers that follow from the configuration alone; what comes of them may lead to others.
+        Number of containers that follow from the configuration alone, of a search by a sampler the largest;
+        what comes of them may lead to others.
     """
 
     phase: str

@@ -1,16 +1,17 @@
 """Search spaces: which parameters a study tries, under which constraints, and which trial is best.
 
-A space maps qualified parameters, such as ``cross.fast``, to the values to try.
+A space maps qualified parameters, such as ``cross.fast``, to the values to try, or to a `Range` of them.
 """
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigurationError, UnknownNameError
 from .events import Bool, Column, Float64, Scalar
+from .search_space import Range, Space, column_of
 
 Operand = NDArray[np.generic]
 
@@ -30,7 +31,7 @@ _ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
 }
 
 
-def grid(space: Mapping[str, Sequence[Scalar]]) -> dict[str, Column]:
+def grid(space: Space) -> dict[str, Column]:
     """Return every combination of the values of a space, in columns of shape (n_combinations,).
 
     Parameters are ordered by name and the last one varies fastest, so the order of the keys of ``space`` does
@@ -39,30 +40,17 @@ def grid(space: Mapping[str, Sequence[Scalar]]) -> dict[str, Column]:
     Raises
     ------
     ConfigurationError
-        A parameter has no values, or values of kinds that can't be compared.
+        A parameter has no values, values of kinds that can't be compared, or a continuous range.
     """
     names = sorted(space)
     if not names:
         return {}
-    columns = [_column(name, space[name]) for name in names]
+    columns = [
+        column_of(name, values.values(name) if isinstance(values := space[name], Range) else values)
+        for name in names
+    ]
     indices = np.indices([column.size for column in columns]).reshape(len(columns), -1)
     return {name: column[index] for name, column, index in zip(names, columns, indices, strict=True)}
-
-
-def _column(name: str, values: Sequence[Scalar]) -> Column:
-    if len(values) == 0:
-        raise ConfigurationError(f"search space: {name} has no values; list at least one.")
-    kinds = {type(value) for value in values}
-    if kinds == {int, float}:
-        kinds = {float}
-    if len(kinds) > 1:
-        raise ConfigurationError(
-            f"search space: the values of {name} must be of one kind, were {list(values)}."
-        )
-    kind = kinds.pop()
-    if kind is str:
-        return np.array(values, np.str_)
-    return np.array(values, {bool: np.bool_, int: np.int64, float: np.float64}[kind])
 
 
 def satisfied(constraint: str, values: Mapping[str, Column | Scalar], where: str = "") -> Bool:

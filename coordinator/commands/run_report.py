@@ -7,7 +7,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ...domain.events import PhaseOutput, Scalar
-from ..configuration import PhaseSection
+from ...domain.metrics import METRICS
+from ...domain.search import satisfied
+from ..configuration import OptimizationSection, PhaseSection
+from ..phases.rules import constraints_on, objectives_of
 from ..process_state import STALE
 from ..result import HEADLINE, PhaseResult, WorkflowResult, shown
 from ..run_list import RunEntry
@@ -121,8 +124,11 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
             parts += _folds(phase.output)
         elif phase.output.objective and phase.output.trials > 1:
             direction = "highest" if phase.output.direction == "maximize" else "lowest"
-            heading = f"{phase.name}: {direction} {phase.output.objective} of {phase.output.trials:,} trials"
-            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, phase)]
+            what = f"{direction} {phase.output.objective}"
+            if phase.output.front:
+                what = f"front of {len(phase.output.front):,}"
+            heading = f"{phase.name}: {what} of {phase.output.trials:,} trials"
+            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, result, phase)]
     return parts
 
 
@@ -158,7 +164,6 @@ def seconds(elapsed: float) -> str:
 
 def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
     tuned = list(dict.fromkeys(name for phase in result.phases.values() for name in _best(phase)))
-    trace = TraceQuery(workspace.store)
     for phase in result.phases.values():
         cells = {"type": phase.type or "-", "status": phase.status}
         if not phase.ended_well:
@@ -168,8 +173,7 @@ def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
         first, last = phase.period
         cells |= {"from": first, "to": last, "trials": f"{output.trials:,}"}
         if not output.folds:
-            section = PhaseSection.model_validate_json(trace.get_phase_configuration(result.run, phase.name))
-            values = {**_configured(section), **_best(phase)}
+            values = {**_configured(_section(workspace, result, phase)), **_best(phase)}
             cells |= {name: str(values[name]) for name in tuned if name in values}
         logged = {
             "events": f"{phase.events:,}",
@@ -236,20 +240,37 @@ def _folds(output: PhaseOutput) -> list[RenderableType]:
     return fitted(["fold", "tests from", *names, *heads], rows)
 
 
-def _top_trials(workspace: Workspace, phase: PhaseResult) -> list[RenderableType]:
-    objective = phase.output.objective
+def _top_trials(workspace: Workspace, result: WorkflowResult, phase: PhaseResult) -> list[RenderableType]:
+    """Return the best trials that satisfy all constraints; of several objectives, those on the front."""
+    section = _section(workspace, result, phase)
+    study = section.optimization or OptimizationSection()
     order = "DESC" if phase.output.direction == "maximize" else "ASC"
-    sql = TRIALS.format(objective=f'm."{objective}"', order=order)
-    metrics = list(dict.fromkeys((objective, *HEADLINE)))
+    sql = TRIALS.format(objective=f'm."{phase.output.objective}"', order=order)
+    front = {trial.container for trial in phase.output.front}
+    metrics = list(dict.fromkeys([*(name for name, _ in objectives_of(study)), *HEADLINE]))
     rows = []
     names: list[str] = []
-    for record in workspace.read_models.query(sql, (phase.executed_by, phase.name, TOP)).records():
+    limit = phase.output.trials if front or study.constraints else TOP
+    for record in workspace.read_models.query(sql, (phase.executed_by, phase.name, limit)).records():
         parameters = msgspec.json.decode(str(record["parameters"]), type=dict[str, Scalar])
+        values = {name: _number(record[name]) for name in METRICS if name in record}
+        if (front and record["container"] not in front) or not _is_feasible(study, {**parameters, **values}):
+            continue
         names = _short_names(parameters)
-        values = (_number(record[name]) for name in metrics)
-        figures = (shown(name, value) for name, value in zip(metrics, values, strict=True))
+        figures = (shown(name, values[name]) for name in metrics)
         rows.append([str(record["container"]), *map(str, parameters.values()), *figures])
+        if len(rows) == TOP:
+            break
     return fitted(["container", *names, *(LABELS.get(name, name) for name in metrics)], rows)
+
+
+def _is_feasible(study: OptimizationSection, values: Mapping[str, Scalar]) -> bool:
+    return all(bool(satisfied(text, values)) for text in constraints_on(study, values))
+
+
+def _section(workspace: Workspace, result: WorkflowResult, phase: PhaseResult) -> PhaseSection:
+    stated = TraceQuery(workspace.store).get_phase_configuration(result.run, phase.name)
+    return PhaseSection.model_validate_json(stated)
 
 
 def _short_names(parameters: Mapping[str, Scalar]) -> list[str]:

@@ -9,7 +9,7 @@ from ...domain.bars import Window
 from ...domain.codes import Segment
 from ...domain.events import Column, Trial, TrialsCompleted
 from ...domain.panel import Panel
-from ...domain.topology import Containers
+from ...domain.topology import Containers, Topology
 from ..configuration import PhaseSection
 
 
@@ -20,6 +20,8 @@ class PhaseContext(msgspec.Struct, frozen=True):
     ----------
     section
         Its resolved configuration.
+    topology
+        What it simulates, apart from the bars and the containers.
     panel, window
         The bars up to the end of the period, and the period that is traded.
     planned
@@ -29,6 +31,7 @@ class PhaseContext(msgspec.Struct, frozen=True):
     """
 
     section: PhaseSection
+    topology: Topology
     panel: Panel
     window: Window
     planned: Containers

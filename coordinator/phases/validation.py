@@ -9,12 +9,13 @@ from ...domain.codes import Segment
 from ...domain.errors import ConfigurationError
 from ...domain.events import Column, Fold, PhaseOutput, Trial, TrialsCompleted
 from ...domain.folds import FoldWindows, walk_forward
-from ...domain.search import best_row
+from ...domain.search_space import column_of
 from ...domain.topology import Containers, Topology
 from ..configuration import PhaseSection, WalkForwardSection
 from .backtest import backtest
 from .context import PhaseContext, containers_over, joined_containers, trial_at
-from .optimization import study_direction, study_parameters
+from .rules import objectives_of
+from .study import Stretch, findings, planned_study
 
 
 def plan_validation(section: PhaseSection, topology: Topology, window: Window) -> Containers:
@@ -29,22 +30,11 @@ def plan_validation(section: PhaseSection, topology: Topology, window: Window) -
     folds = fold_windows(section.walk_forward, window)
     if section.optimization is None:
         return _test_containers(folds, {}, 0)
-    study_direction(section.optimization)
-    parameters = study_parameters(section.optimization, topology)
-    count = next(iter(parameters.values())).size
-    return joined_containers(
-        [
-            containers_over(
-                fold.train,
-                parameters,
-                count=count,
-                first_id=number * count,
-                fold=number,
-                segment=Segment.TRAIN,
-            )
-            for number, fold in enumerate(folds)
-        ]
-    )
+    return planned_study(section.optimization, topology, _train_stretches(folds))
+
+
+def _train_stretches(folds: tuple[FoldWindows, ...]) -> list[Stretch]:
+    return [Stretch(fold.train, number, Segment.TRAIN) for number, fold in enumerate(folds)]
 
 
 def validation(context: PhaseContext) -> PhaseOutput:
@@ -58,17 +48,19 @@ def validation(context: PhaseContext) -> PhaseOutput:
     if section.walk_forward is None:
         return backtest(context)
     folds = fold_windows(section.walk_forward, context.window)
-    results = context.simulate(context.planned)
     if section.optimization is None:
-        return _output(context, folds, [None] * len(folds), results)
-    study = section.optimization
-    direction = study_direction(study)
-    count = len(context.planned) // len(folds)
-    objective = results.metrics[study.objective].reshape(len(folds), count)
-    rows = [number * count + best_row(values, direction) for number, values in enumerate(objective)]
-    chosen = {name: column[rows] for name, column in context.planned.parameters.items()}
-    tests = context.simulate(_test_containers(folds, chosen, len(context.planned)))
-    return _output(context, folds, [trial_at(results, row) for row in rows], tests)
+        tests = context.simulate(context.planned)
+        return _output(context, folds, [None] * len(folds), tests, len(context.planned))
+    found = findings(context, section.optimization, _train_stretches(folds))
+    best = [finding.best for finding in found]
+    trials = sum(finding.trials for finding in found)
+    tests = context.simulate(_test_containers(folds, _chosen(best), trials))
+    return _output(context, folds, best, tests, trials)
+
+
+def _chosen(best: list[Trial]) -> dict[str, Column]:
+    """Return the parameters of trials in columns."""
+    return {name: column_of(name, [trial.parameters[name] for trial in best]) for name in best[0].parameters}
 
 
 def fold_windows(section: WalkForwardSection, window: Window) -> tuple[FoldWindows, ...]:
@@ -104,9 +96,11 @@ def _output(
     folds: tuple[FoldWindows, ...],
     best: list[Trial] | list[None],
     tests: TrialsCompleted,
+    trials: int,
 ) -> PhaseOutput:
     time = context.panel.time
     study = context.section.optimization
+    objective, direction = objectives_of(study)[0] if study else ("", "")
     steps = tuple(
         Fold(
             number=number,
@@ -120,10 +114,10 @@ def _output(
         for number, fold in enumerate(folds)
     )
     return PhaseOutput(
-        objective=study.objective if study else "",
-        direction=study_direction(study) if study else "",
+        objective=objective,
+        direction=direction,
         best=steps[-1].test,
         metrics={name: float(np.mean(column)) for name, column in tests.metrics.items()},
-        trials=len(context.planned),
+        trials=trials,
         folds=steps,
     )

@@ -17,7 +17,7 @@ from ...domain.events import (
 )
 from ...domain.panel import Panel
 from ...eventstore.record import Recorded
-from ..configuration import PhaseSection
+from ..configuration import OptimizationSection, PhaseSection
 from ..market_log import MarketLog
 from .metrics_audit import Gauge
 from .output_audit import output_faults
@@ -47,6 +47,7 @@ class PhaseAudit:
         self._is_new = True
         self._started: PhaseStarted | None = None
         self._log = ""
+        self._study: OptimizationSection | None = None
         self._fills_partly = False
         self._panel: Panel | None = None
         self._gauge: Gauge | None = None
@@ -89,7 +90,7 @@ class PhaseAudit:
             message = f"the configuration can't be read, so its metrics are not measured: {error}"
             yield Violation(recorded.address, "payload", message)
             return
-        self._log = section.log
+        self._log, self._study = section.log, section.optimization
         self._fills_partly = section.execution.slippage.volume_limit > 0.0
         if section.log == "metrics" and len(event.feeds) == 1:
             return
@@ -134,7 +135,7 @@ class PhaseAudit:
         if not self._trials:
             yield Violation(recorded.address, "output", "it must follow from trials, and there are none.")
             return
-        for message in output_faults(event.output, joined(self._trials)):
+        for message in output_faults(event.output, joined(self._trials), self._study):
             yield Violation(recorded.address, "output", message)
 
 
