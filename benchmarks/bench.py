@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,17 +25,28 @@ from .workloads import FULL, SMALL, Sizes, Workload, write_task
 ROOT = Path(__file__).parent.parent
 
 
-def compare(sizes: Sizes, python: Path, folder: Path, *, timed: bool) -> tuple[list[Table], bool]:
-    """Let all engines run; return tables of agreement where time does not matter, and whether all agree."""
+def compare(
+    sizes: Sizes, python: Path, folder: Path, *, timed: bool, only: Collection[str] = ()
+) -> tuple[list[Table], bool]:
+    """Let all engines run; return tables of agreement where time does not matter, and whether all agree.
+
+    With ``only``, the workloads of these names, and of timed tables no more than theirs.
+    """
     tables, agreed = [], True
     found: dict[str, dict[str, Measured]] = {}
     for workload, measure in plan.comparisons(sizes, python, folder, timed=timed):
+        if only and workload.name not in only:
+            continue
         measured = measure()
         found[workload.name] = measured
         agreed &= not any(one.difference for one in measured.values())
         make = timing_table if timed else agreement_table
         tables.append(make(workload.title, measured, plan.OURS))
-    if not timed:
+    if only and timed:
+        tables += [
+            breakdown(workload, folder) for workload in plan.broken_down(sizes) if workload.name in only
+        ]
+    if only or not timed:
         return tables, agreed
     versions: dict[str, str] = {}
     for measured in found.values():
@@ -45,7 +57,7 @@ def compare(sizes: Sizes, python: Path, folder: Path, *, timed: bool) -> tuple[l
     bars = [*plan.sweep_bars(found), *plan.process_bars(processes, found), *plan.log_bars(found)]
     bars += [linear, *plan.size_bars(found), STOPS]
     tables = [bars_table(bars), *tables, process_table, linear_table, plan.size_table(found)]
-    tables += [breakdown(workload, folder) for workload in (sizes.daily, sizes.minute, sizes.single)]
+    tables += [breakdown(workload, folder) for workload in plan.broken_down(sizes)]
     return [machine(versions), *tables], agreed
 
 
@@ -95,14 +107,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=("small", "full"), default="full", help="small: agreement only")
     parser.add_argument("--peers", type=Path, required=True, help="Python of the peers' environment")
+    parser.add_argument("--only", nargs="+", choices=Sizes._fields[:-1], default=(), help="workloads")
     parser.add_argument("--write", type=Path, help="document whose measured part is replaced")
     given = parser.parse_args()
     if given.write and given.size != "full":
         parser.error("--write needs the full size: the small one measures nothing.")
+    if given.write and given.only:
+        parser.error("--write needs all workloads: leave --only out.")
     # On the disk that the log would be on: /tmp may be memory, where a durable commit costs nothing.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as folder:
         sizes = FULL if given.size == "full" else SMALL
-        tables, agreed = compare(sizes, given.peers, Path(folder), timed=given.size == "full")
+        timed = given.size == "full"
+        tables, agreed = compare(sizes, given.peers, Path(folder), timed=timed, only=given.only)
     text = "\n\n".join(table.markdown() for table in tables)
     print(text)
     if given.write:

@@ -49,6 +49,11 @@ def comparisons(
         yield workload, partial(take_turns, workload, engines, folder)
 
 
+def broken_down(sizes: Sizes) -> tuple[Workload, ...]:
+    """Return the workloads of which a table shows where the time goes."""
+    return sizes.daily, sizes.minute, sizes.single
+
+
 def _engines(workload: Workload, python: Path, folder: Path, rounds: Rounds, *, timed: bool) -> list[Engine]:
     fast, many = rounds.fast, len(workload.grid) > 1
     engines = [ours(OURS, folder, rounds=fast, workers="1")]

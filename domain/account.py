@@ -6,7 +6,7 @@ Compiled functions over the records of a `Desk`. What comes first inside a bar i
 import numpy as np
 
 from .codes import CancelReason, DenialRule, OrderType
-from .compiled import compiled, constant
+from .compiled import compiled_lean, constant
 from .desk import VOLUME, Desk, Holding, Order, Rules, State
 from .execution import SizingRule
 from .matching import ROUNDING_ERROR, affordable, commission, fillable, impacted, rounded, slipped
@@ -23,7 +23,7 @@ PERCENTAGE, UNITS, SIZE, VOLATILITY, KELLY = (constant(rule) for rule in SizingR
 MARKET = constant(OrderType.MARKET)
 
 
-@compiled
+@compiled_lean
 def mark(desk: Desk, s: int, t: int, row: int) -> float:
     """Price at which a position counts: that row of the grid, or the last close where there is no bar."""
     price: float = desk.grid[row, s, t]
@@ -32,7 +32,7 @@ def mark(desk: Desk, s: int, t: int, row: int) -> float:
     return price
 
 
-@compiled
+@compiled_lean
 def equity_at(desk: Desk, t: int, row: int) -> float:
     """Cash and the value of all positions, at the prices of a row of the grid."""
     equity = desk.state.cash
@@ -43,7 +43,7 @@ def equity_at(desk: Desk, t: int, row: int) -> float:
     return equity
 
 
-@compiled
+@compiled_lean
 def gross_at(desk: Desk, t: int, row: int, without: int) -> float:
     """Value of all positions but one, shorts counted as positive."""
     gross = 0.0
@@ -54,7 +54,7 @@ def gross_at(desk: Desk, t: int, row: int, without: int) -> float:
     return gross
 
 
-@compiled
+@compiled_lean
 def place(
     desk: Desk,
     holding: Holding,
@@ -83,7 +83,7 @@ def place(
         holding.opening, holding.opening_left, holding.opening_type = row, np.nan, kind
 
 
-@compiled
+@compiled_lean
 def conclude(state: State, holding: Holding, order: Order, t: int, outcome: int) -> None:
     """End an open order."""
     order.outcome, order.outcome_bar = outcome, t
@@ -94,7 +94,7 @@ def conclude(state: State, holding: Holding, order: Order, t: int, outcome: int)
     state.open -= 1
 
 
-@compiled
+@compiled_lean
 def _deny(
     state: State, holding: Holding, order: Order, t: int, rule: int, required: float, available: float
 ) -> float:
@@ -104,7 +104,7 @@ def _deny(
     return np.nan
 
 
-@compiled
+@compiled_lean
 def kelly_fraction(state: State) -> float:
     """W - (1 - W) / R, of W the part of winning trades and R the mean gain over the mean loss."""
     wins, losses = state.wins, state.losses
@@ -116,7 +116,7 @@ def kelly_fraction(state: State) -> float:
     return won - (1.0 - won) / ((state.gains / wins) / (state.pains / losses))
 
 
-@compiled
+@compiled_lean
 def _wanted(desk: Desk, order: Order, equity: float, price: float) -> float:
     """Units that an order's target stands for, without sign and before rounding; NaN if unknown."""
     exposure = abs(order.target)
@@ -143,7 +143,7 @@ def _wanted(desk: Desk, order: Order, equity: float, price: float) -> float:
     return affordable(rules, budget, price)
 
 
-@compiled
+@compiled_lean
 def _broken_limit(
     state: State, rules: Rules, value: float, others: float, equity: float
 ) -> tuple[int, float, float]:
@@ -158,7 +158,7 @@ def _broken_limit(
     return FILLED, 0.0, 0.0
 
 
-@compiled
+@compiled_lean
 def _decide(
     desk: Desk, holding: Holding, order: Order, t: int, s: int, market: float, row: int, slips: bool
 ) -> float:
@@ -198,7 +198,7 @@ def _decide(
     return quantity
 
 
-@compiled
+@compiled_lean
 def reduces(desk: Desk, holding: Holding, t: int, market: float, row: int) -> bool:
     """Say whether a symbol's order that opens would in fact make its position smaller."""
     order, position = desk.orders[holding.opening], holding.position
@@ -210,7 +210,7 @@ def reduces(desk: Desk, holding: Holding, t: int, market: float, row: int) -> bo
     )
 
 
-@compiled
+@compiled_lean
 def _count_trade(state: State, holding: Holding, closed: float, price: float, fee: float) -> None:
     """Add the profit of what was closed to the account's record of wins and losses."""
     side = 1.0 if holding.position > 0.0 else -1.0
@@ -223,7 +223,7 @@ def _count_trade(state: State, holding: Holding, closed: float, price: float, fe
         state.pains -= profit
 
 
-@compiled
+@compiled_lean
 def _enter(desk: Desk, holding: Holding, order: Order, quantity: float, price: float, fee: float) -> None:
     """Average the entry of a position that grows, and set the prices at which it ends."""
     state = desk.state
@@ -244,7 +244,7 @@ def _enter(desk: Desk, holding: Holding, order: Order, quantity: float, price: f
         holding.best = price
 
 
-@compiled
+@compiled_lean
 def _trade(
     desk: Desk, holding: Holding, order: Order, number: int, t: int, s: int, quantity: float, price: float
 ) -> None:
@@ -272,7 +272,7 @@ def _trade(
         holding.stop = holding.target = np.nan
 
 
-@compiled
+@compiled_lean
 def _limited(desk: Desk, holding: Holding, closes: bool, t: int, s: int, left: float) -> float:
     """Take what a bar's volume still fills of an order, and keep in mind what is left of it."""
     rules = desk.rules
@@ -286,7 +286,7 @@ def _limited(desk: Desk, holding: Holding, closes: bool, t: int, s: int, left: f
     return units
 
 
-@compiled
+@compiled_lean
 def _fulfil(desk: Desk, holding: Holding, number: int, t: int, quantity: float) -> None:
     """End an order that has been filled; one that closes takes along what was to change the same position."""
     order = desk.orders[number]
@@ -297,7 +297,7 @@ def _fulfil(desk: Desk, holding: Holding, number: int, t: int, quantity: float) 
             conclude(desk.state, holding, waiting, t, POSITION_CLOSED)
 
 
-@compiled
+@compiled_lean
 def execute(
     desk: Desk, holding: Holding, closes: bool, t: int, s: int, market: float, row: int, slips: bool
 ) -> None:

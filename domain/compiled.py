@@ -34,10 +34,24 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     on every machine and for every number of workers. Other threads run meanwhile. The machine code is kept
     below ``$XDG_CACHE_HOME/admf``, or ``~/.cache/admf``.
     """
+    return _kept(numba.njit(cache=True, nogil=True, _nrt=True), function)
+
+
+def compiled_lean(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile, as `compiled` does, a function that neither makes nor returns an array.
+
+    Its arrays are not counted as references. A call that hands on a record of arrays would count each of them
+    up and down, by atomic operations that all threads contend for; in the order loop that took more time than
+    all the rest.
+    """
+    return _kept(numba.njit(cache=True, nogil=True, _nrt=False), function)
+
+
+def _kept(compile_: Callable[[Callable[P, R]], Callable[P, R]], function: Callable[P, R]) -> Callable[P, R]:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return cast(Callable[P, R], numba.njit(cache=True, nogil=True)(function))
+        return compile_(function)
     finally:
         numba.config.CACHE_DIR = before
 

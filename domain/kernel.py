@@ -22,7 +22,7 @@ from .account import (
 )
 from .bars import DAY
 from .codes import CancelReason, DenialRule, OrderType
-from .compiled import compiled, constant
+from .compiled import compiled_lean, constant
 from .desk import CLOSE, HIGH, LOW, OPEN, VOLUME, Desk, Holding
 from .execution import EndOfData, FillPrice
 from .matching import Bar, exit_price, limit_price, stop_limit_price, stop_price
@@ -39,7 +39,7 @@ FRESH, OLD = constant(True), constant(False)
 YEAR = 365.0 * DAY
 
 
-@compiled
+@compiled_lean
 def _fill_at_market(desk: Desk, t: int, row: int, fresh: bool) -> None:
     """Fill orders at market, those that reduce a position first; those of this bar only if ``fresh``."""
     several = desk.holdings.size > 1
@@ -63,13 +63,13 @@ def _fill_at_market(desk: Desk, t: int, row: int, fresh: bool) -> None:
                 holding.entered = AT_OPEN
 
 
-@compiled
+@compiled_lean
 def _awaits_close(desk: Desk, closing: int) -> bool:
     """Say whether an order is one at market that a close is going to fill, so that exits may come first."""
     return bool(desk.rules.fill != NEXT_OPEN and desk.orders[closing].type == MARKET)
 
 
-@compiled
+@compiled_lean
 def _watch_exits(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None:
     """End a position at its stop or its target, where the bar reaches one of them."""
     side = 1 if holding.position > 0.0 else -1
@@ -99,7 +99,7 @@ def _watch_exits(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None
     execute(desk, holding, CLOSES, t, s, price, OPEN, not at_target)
 
 
-@compiled
+@compiled_lean
 def _watch_order(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None:
     """Fill the symbol's limit, stop or stop-limit order, where the bar reaches it."""
     order, kind = desk.orders[holding.opening], holding.opening_type
@@ -130,7 +130,7 @@ def _watch_order(desk: Desk, holding: Holding, t: int, s: int, bar: Bar) -> None
         holding.opening_type = MARKET
 
 
-@compiled
+@compiled_lean
 def _watch(desk: Desk, t: int) -> None:
     """Follow the prices inside of a bar: exits, then orders, then exits of what has just begun."""
     for s in range(desk.holdings.size):
@@ -149,14 +149,14 @@ def _watch(desk: Desk, t: int) -> None:
                 _watch_exits(desk, holding, t, s, bar)
 
 
-@compiled
+@compiled_lean
 def _begin_bar(desk: Desk) -> None:
     """Forget what happened inside of the bar before."""
     for s in range(desk.holdings.size):
         desk.holdings[s].used, desk.holdings[s].entered = 0.0, EARLIER
 
 
-@compiled
+@compiled_lean
 def _move_trails(desk: Desk, t: int) -> None:
     """Move trailing stops by what happened inside of a bar; what begins at its close has not seen it."""
     for s in range(desk.holdings.size):
@@ -167,7 +167,7 @@ def _move_trails(desk: Desk, t: int) -> None:
             holding.best = desk.grid[LOW, s, t]
 
 
-@compiled
+@compiled_lean
 def _charge(desk: Desk, t: int, s: int, amount: float) -> None:
     state = desk.state
     if amount <= 0.0:
@@ -181,7 +181,7 @@ def _charge(desk: Desk, t: int, s: int, amount: float) -> None:
     state.cash -= amount
 
 
-@compiled
+@compiled_lean
 def _charge_interest(desk: Desk, t: int) -> None:
     """Charge what was borrowed since the bar before: of a symbol its own, of cash the timeline's."""
     rules, borrowed = desk.rules, max(-desk.state.cash, 0.0)
@@ -197,7 +197,7 @@ def _charge_interest(desk: Desk, t: int) -> None:
     _charge(desk, t, NONE, rules.interest_rate * years * borrowed)
 
 
-@compiled
+@compiled_lean
 def _cancel(desk: Desk, holding: Holding, t: int, reason: int) -> None:
     """Give up a symbol's open orders."""
     if holding.closing != NONE:
@@ -206,7 +206,7 @@ def _cancel(desk: Desk, holding: Holding, t: int, reason: int) -> None:
         conclude(desk.state, holding, desk.orders[holding.opening], t, reason)
 
 
-@compiled
+@compiled_lean
 def _close_all(desk: Desk, t: int, kind: int) -> None:
     """Give up what is ordered, and order all positions to be closed that are not about to be for good."""
     for s in range(desk.holdings.size):
@@ -220,7 +220,7 @@ def _close_all(desk: Desk, t: int, kind: int) -> None:
             place(desk, holding, t, s, 0.0, kind, np.nan, np.nan, NONE)
 
 
-@compiled
+@compiled_lean
 def _call_margin(desk: Desk, t: int, equity: float) -> None:
     """Close all positions at a close at which too little equity stands behind them."""
     gross = gross_at(desk, t, CLOSE, NONE)
@@ -233,7 +233,7 @@ def _call_margin(desk: Desk, t: int, equity: float) -> None:
             execute(desk, desk.holdings[s], CLOSES, t, s, price, CLOSE, SLIPS)
 
 
-@compiled
+@compiled_lean
 def _begin_day(desk: Desk, t: int) -> None:
     """At a day's first bar, take the equity of the close before, and end what the day before has halted."""
     state, today = desk.state, desk.time[t] // DAY
@@ -243,7 +243,7 @@ def _begin_day(desk: Desk, t: int) -> None:
             state.halt = 0
 
 
-@compiled
+@compiled_lean
 def _supervise(desk: Desk, t: int) -> None:
     """Look at the account at a bar's close: margin, drawdown, the loss of the day."""
     state, rules = desk.state, desk.rules
@@ -261,7 +261,7 @@ def _supervise(desk: Desk, t: int) -> None:
     _close_all(desk, t, RISK_HALT)
 
 
-@compiled
+@compiled_lean
 def _follow_wish(desk: Desk, t: int, w: int) -> None:
     """Place the orders that bring a position to a wished target: none, one, or two for a reversal."""
     wish = desk.wishes[w]
@@ -288,7 +288,7 @@ def _follow_wish(desk: Desk, t: int, w: int) -> None:
     place(desk, holding, t, s, target, kind, limit, stop, w)
 
 
-@compiled
+@compiled_lean
 def _end(desk: Desk, t: int, row: int) -> None:
     """Close each position at its symbol's last bar, at the prices of a row of the grid."""
     for s in range(desk.holdings.size):
@@ -301,7 +301,7 @@ def _end(desk: Desk, t: int, row: int) -> None:
             execute(desk, holding, CLOSES, t, s, desk.grid[row, s, t], row, SLIPS)
 
 
-@compiled
+@compiled_lean
 def _holds(desk: Desk) -> bool:
     for s in range(desk.holdings.size):  # noqa: SIM110
         if desk.holdings[s].position != 0.0:
@@ -309,7 +309,7 @@ def _holds(desk: Desk) -> bool:
     return False
 
 
-@compiled
+@compiled_lean
 def _find_last_bars(desk: Desk, first: int, last: int) -> None:
     """Find each symbol's last bar in the window."""
     for s in range(desk.holdings.size):
@@ -319,7 +319,7 @@ def _find_last_bars(desk: Desk, first: int, last: int) -> None:
         desk.holdings[s].last = t
 
 
-@compiled
+@compiled_lean
 def _awaited(desk: Desk, t: int, last: int) -> int:
     """Return the bar, after this one, at which the first position is to end because its bars do."""
     awaited = last
@@ -329,7 +329,7 @@ def _awaited(desk: Desk, t: int, last: int) -> int:
     return awaited
 
 
-@compiled
+@compiled_lean
 def _open_bar(desk: Desk, t: int, first: int) -> None:
     """Do what happens up to a bar's open."""
     rules, state = desk.rules, desk.state
@@ -345,7 +345,7 @@ def _open_bar(desk: Desk, t: int, first: int) -> None:
         _end(desk, t, OPEN)
 
 
-@compiled
+@compiled_lean
 def _close_bar(desk: Desk, t: int, wish: int, last_wish: int) -> int:
     """Do what happens at a bar's close, and return the first wish of a later bar."""
     rules, state = desk.rules, desk.state
@@ -365,7 +365,7 @@ def _close_bar(desk: Desk, t: int, wish: int, last_wish: int) -> int:
     return wish
 
 
-@compiled
+@compiled_lean
 def simulate_container(desk: Desk, first: int, stop: int, wish: int, last_wish: int) -> None:
     """Run one container over the bars ``first`` to ``stop`` (excluded), from a flat account.
 

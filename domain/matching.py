@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled_lean
 from .desk import Rules
 
 ROUNDING_ERROR = 1e-12
@@ -23,7 +23,7 @@ class Bar(NamedTuple):
     volume: float
 
 
-@compiled
+@compiled_lean
 def limit_price(bar: Bar, side: int, limit: float, through: int) -> float:
     """Price of a limit order's fill: the open where that is better, else its limit where it is reached."""
     if (bar.open - limit) * side < 0.0 or (bar.open == limit and not through):
@@ -32,7 +32,7 @@ def limit_price(bar: Bar, side: int, limit: float, through: int) -> float:
     return limit if beyond > 0.0 or (beyond == 0.0 and not through) else np.nan
 
 
-@compiled
+@compiled_lean
 def stop_price(bar: Bar, side: int, stop: float) -> float:
     """Price of a stop order's fill: the open where that is beyond it, else its stop where it is reached."""
     if (bar.open - stop) * side >= 0.0:
@@ -41,7 +41,7 @@ def stop_price(bar: Bar, side: int, stop: float) -> float:
     return stop if beyond >= 0.0 else np.nan
 
 
-@compiled
+@compiled_lean
 def stop_limit_price(bar: Bar, side: int, stop: float, limit: float, through: int) -> tuple[float, bool]:
     """Price at which a stop-limit order fills, and whether the bar reached its stop.
 
@@ -58,7 +58,7 @@ def stop_limit_price(bar: Bar, side: int, stop: float, limit: float, through: in
     return (trigger if within > 0.0 or (within == 0.0 and not through) else np.nan), True
 
 
-@compiled
+@compiled_lean
 def exit_price(bar: Bar, side: int, stop: float, target: float, through: int) -> tuple[float, bool]:
     """Price at which a position of ``side`` ends inside of a bar, and whether that is its target.
 
@@ -76,14 +76,14 @@ def exit_price(bar: Bar, side: int, stop: float, target: float, through: int) ->
     return price, not np.isnan(price)
 
 
-@compiled
+@compiled_lean
 def commission(rules: Rules, units: float, price: float) -> float:
     """Fee of a fill: a part of its value, an amount for each unit, and a fixed one; at least the minimum."""
     fee = units * price * rules.commission_rate + units * rules.commission_per_unit + rules.commission_fixed
     return max(fee, rules.commission_minimum)
 
 
-@compiled
+@compiled_lean
 def affordable(rules: Rules, budget: float, price: float) -> float:
     """Units that a budget buys, fee included; negative where it does not even pay the fee."""
     each = price * (1.0 + rules.commission_rate) + rules.commission_per_unit
@@ -93,7 +93,7 @@ def affordable(rules: Rules, budget: float, price: float) -> float:
     return units
 
 
-@compiled
+@compiled_lean
 def rounded(units: float, granularity: float) -> float:
     """Round units toward zero to a multiple of the granularity; zero leaves them as they are.
 
@@ -108,13 +108,13 @@ def rounded(units: float, granularity: float) -> float:
     return whole * granularity
 
 
-@compiled
+@compiled_lean
 def slipped(rules: Rules, market: float, side: int) -> float:
     """Price after slippage."""
     return market * (1.0 + rules.slippage) if side > 0 else market * (1.0 - rules.slippage)
 
 
-@compiled
+@compiled_lean
 def fillable(rules: Rules, volume: float, used: float) -> float:
     """Units that a bar's volume still fills after ``used`` units of it; infinite without a volume limit."""
     if rules.volume_limit == 0.0:
@@ -122,7 +122,7 @@ def fillable(rules: Rules, volume: float, used: float) -> float:
     return max(rules.volume_limit * volume - used, 0.0) if volume > 0.0 else 0.0
 
 
-@compiled
+@compiled_lean
 def impacted(rules: Rules, price: float, side: int, units: float, volume: float) -> float:
     """Price after the impact of ``units`` of the bar's volume.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, compiled_lean
 from .desk import Charge, Fill, Prices, Rows
 from .events import Float64, Int64
 from .metrics import Curve, measure
@@ -29,7 +29,7 @@ class Measures(NamedTuple):
     bars_per_year: float
 
 
-@compiled
+@compiled_lean
 def _value(prices: Prices, start: int, cash: float, position: Float64, equity: Float64) -> int:
     """Write the equity at closes from the bar ``start`` on, and return at how many there was a position."""
     marks = prices.grid[prices.mark]
@@ -48,16 +48,17 @@ def _value(prices: Prices, start: int, cash: float, position: Float64, equity: F
     return equity.size if invested else 0
 
 
-@compiled
-def mark_to_market(
-    prices: Prices, first: int, fills: Rows[Fill], charges: Rows[Charge], capital: float, equity: Float64
+@compiled_lean
+def _mark(
+    prices: Prices,
+    first: int,
+    fills: Rows[Fill],
+    charges: Rows[Charge],
+    capital: float,
+    position: Float64,
+    equity: Float64,
 ) -> int:
-    """Write the equity at each close from the bar ``first`` on, as far as ``equity`` reaches.
-
-    ``capital`` is the cash before the first fill. Returns the number of bars that closed with a position.
-    """
     cash = capital
-    position = np.zeros(prices.grid.shape[1])
     fill = charge = held = 0
     bar, end = first, first + equity.size
     while bar < end:
@@ -76,6 +77,18 @@ def mark_to_market(
         held += _value(prices, bar, cash, position, equity[bar - first : following - first])
         bar = following
     return held
+
+
+@compiled
+def mark_to_market(
+    prices: Prices, first: int, fills: Rows[Fill], charges: Rows[Charge], capital: float, equity: Float64
+) -> int:
+    """Write the equity at each close from the bar ``first`` on, as far as ``equity`` reaches.
+
+    ``capital`` is the cash before the first fill. Returns the number of bars that closed with a position.
+    """
+    flat = np.zeros(prices.grid.shape[1])
+    return _mark(prices, first, fills, charges, capital, flat, equity)
 
 
 @compiled

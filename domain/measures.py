@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bars import DAY
-from .compiled import compiled
+from .compiled import compiled, compiled_lean
 from .events import Float64, Int64
 
 LANES = 32
@@ -105,27 +105,29 @@ class DailyReturns(NamedTuple):
     downside: float
 
 
-@compiled
+@compiled_lean
 def quotient(above: float, below: float) -> float:
     """Divide as the processor does: a zero divisor gives an infinity or NaN, and raises nothing."""
     result: float = np.divide(above, below)
     return result
 
 
-@compiled
+@compiled_lean
 def _step(e0: float, e1: float, c0: float, c1: float) -> tuple[float, float]:
     """Return r and m of one bar; from exact differences, so that what does not change returns exactly 0."""
     inverse = quotient(1.0, e0 * c0)
     return (e1 - e0) * (c0 * inverse), (c1 - c0) * (e0 * inverse)
 
 
-@compiled
-def _lane_sums(before: Float64, after: Float64, close: Float64, shift: float, sums: Float64) -> None:
+@compiled_lean
+def _lane_sums(
+    before: Float64, after: Float64, close: Float64, shift: float, lanes: Float64, sums: Float64
+) -> None:
     """Add the returns from ``before`` to ``after`` to twelve sums, of which two are a maximum and a minimum.
 
-    Their number is even; each block adds its first half to its second half, and that to the lanes.
+    Their number is even; each block adds its first half to its second half, and that to the lanes, which are
+    all zero at first.
     """
-    lanes = np.zeros(12 * LANES)
     lanes[10 * LANES : 11 * LANES] = sums[10]
     lanes[11 * LANES :] = sums[11]
     for start in range(0, before.size, 2 * LANES):
@@ -187,7 +189,7 @@ def bar_returns(capital: float, equity: Float64, close: Float64, lowest: float) 
     if lowest <= 0.0:
         sums[9] += np.sum(np.where(before <= 0.0, after - 1.0, 0.0))
         before, after = np.where(before <= 0.0, 1.0, before), np.where(before <= 0.0, 1.0, after)
-    _lane_sums(before, after, close[singles - 1 :], shift, sums)
+    _lane_sums(before, after, close[singles - 1 :], shift, np.zeros(12 * LANES), sums)
     off, market = sums[0] / n, sums[6] / n
     squares = sums[1] - n * off * off
     cubes = sums[2] - 3.0 * off * sums[1] + 2.0 * n * off * off * off
@@ -202,7 +204,7 @@ def bar_returns(capital: float, equity: Float64, close: Float64, lowest: float) 
     )  # fmt: skip
 
 
-@compiled
+@compiled_lean
 def drawdowns(peak: float, equity: Float64, time: Int64) -> Drawdowns:
     """Sum up the drawdowns of an equity curve, ``peak`` being its first peak.
 
@@ -248,7 +250,7 @@ def drawdowns(peak: float, equity: Float64, time: Int64) -> Drawdowns:
     return Drawdowns(peak, deepest, depths, longest, lengths, episodes, squares, under_water, bottom)
 
 
-@compiled
+@compiled_lean
 def daily_returns(time: Int64, equity: Float64) -> DailyReturns:
     """Sum up the returns from day to day; ``time`` and ``equity`` have shape (n_bars,)."""
     n = equity.size
@@ -280,7 +282,7 @@ def daily_returns(time: Int64, equity: Float64) -> DailyReturns:
     return DailyReturns(growth, variance, math.sqrt(downside / count))
 
 
-@compiled
+@compiled_lean
 def log_beta(equity: Float64, close: Float64) -> float:
     """Covariance of the log returns of equity and close by the variance of the latter; NaN if that is zero.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bars import DAY
-from .compiled import compiled
+from .compiled import compiled_lean
 from .errors import UnknownNameError
 from .events import Float64, Int64
 from .measures import (
@@ -150,18 +150,18 @@ class Curve(NamedTuple):
     warm: int
 
 
-@compiled
+@compiled_lean
 def _ratio(above: float, below: float) -> float:
     return quotient(above, below) if below != 0.0 else np.nan
 
 
-@compiled
+@compiled_lean
 def _power(base: float, exponent: float) -> float:
     """Return what a growth comes to; an account of nothing or less stays at nothing."""
     return base**exponent if base > 0.0 else 0.0
 
 
-@compiled
+@compiled_lean
 def _write_returns(r: BarReturns, per_year: float, out: Float64) -> None:
     n, root = r.bars, math.sqrt(per_year)
     deviation = math.sqrt(_ratio(r.squares, n - 1.0))
@@ -185,7 +185,7 @@ def _write_returns(r: BarReturns, per_year: float, out: Float64) -> None:
     out[Metric.BEST_RETURN], out[Metric.WORST_RETURN] = r.best, r.worst
 
 
-@compiled
+@compiled_lean
 def _write_drawdowns(d: Drawdowns, n: int, out: Float64) -> None:
     out[Metric.PEAK_EQUITY] = d.peak
     out[Metric.MAX_DRAWDOWN] = d.deepest
@@ -198,7 +198,7 @@ def _write_drawdowns(d: Drawdowns, n: int, out: Float64) -> None:
     out[Metric.RECOVERY_FACTOR] = _ratio(out[Metric.TOTAL_RETURN], d.deepest)
 
 
-@compiled
+@compiled_lean
 def _write_trades(t: TradeTally, out: Float64) -> None:
     out[Metric.TRADES], out[Metric.LONG_TRADES], out[Metric.SHORT_TRADES] = (
         t.closed,
@@ -228,7 +228,7 @@ def _write_trades(t: TradeTally, out: Float64) -> None:
     out[Metric.KELLY] = won - quotient(1.0 - won, payoff)
 
 
-@compiled
+@compiled_lean
 def _rewrite_as_backtesting_py(
     curve: Curve, trades: Trades, count: int, fill_bar: Int64, t: TradeTally, out: Float64
 ) -> None:
@@ -258,14 +258,14 @@ def _rewrite_as_backtesting_py(
         out[Metric.EXPECTANCY] = t.returns / t.closed
 
 
-@compiled
+@compiled_lean
 def _rewrite_as_empyrical(per_year: float, out: Float64) -> None:
     out[Metric.CAGR] = out[Metric.ANNUAL_RETURN]
     out[Metric.ALPHA] = (1.0 + out[Metric.ALPHA] / per_year) ** per_year - 1.0
     out[Metric.INFORMATION_RATIO] /= math.sqrt(per_year)
 
 
-@compiled
+@compiled_lean
 def _rewrite_as_quantstats(curve: Curve, r: BarReturns, d: Drawdowns, per_year: float, out: Float64) -> None:
     n = float(r.bars)
     bars = bar_tally(curve.capital, curve.equity)
@@ -291,7 +291,7 @@ def _rewrite_as_quantstats(curve: Curve, r: BarReturns, d: Drawdowns, per_year: 
     out[Metric.EXPOSURE] = math.ceil(100.0 * ((bars.up + bars.down) / n)) / 100.0
 
 
-@compiled
+@compiled_lean
 def measure(
     profile: int,
     per_year: float,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled_lean
 from .events import Bool, Float64, Int8, Int64
 
 FLAT = 1e-9
@@ -51,7 +51,7 @@ class Trades(NamedTuple):
         )
 
 
-@compiled
+@compiled_lean
 def settle(
     quantity: Float64, price: Float64, fee: Float64, capital: float, position: Float64, cash: Float64
 ) -> None:
@@ -73,7 +73,7 @@ def settle(
         cash[i] = money
 
 
-@compiled
+@compiled_lean
 def _conclude(
     trades: Trades,
     row: int,
@@ -92,7 +92,7 @@ def _conclude(
     trades.pnl[row] = trades.side[row] * (sold - bought) - paid
 
 
-@compiled
+@compiled_lean
 def round_trips(
     quantity: Float64, price: Float64, fee: Float64, position: Float64, mark: float, trades: Trades
 ) -> int:
@@ -146,7 +146,7 @@ def round_trips(
     return count
 
 
-@compiled
+@compiled_lean
 def settle_containers(
     starts: Int64,
     quantity: Float64,
@@ -165,7 +165,7 @@ def settle_containers(
         settle(quantity[fills], price[fills], fee[fills], capital, position[fills], cash[fills])
 
 
-@compiled
+@compiled_lean
 def round_trips_of_containers(
     starts: Int64,
     quantity: Float64,
@@ -202,7 +202,7 @@ def round_trips_of_containers(
     return count
 
 
-@compiled
+@compiled_lean
 def _seen(
     trades: Trades, row: int, bar: Int64, at_close: Bool, high: Float64, low: Float64, stop: int
 ) -> tuple[float, float]:
@@ -218,7 +218,7 @@ def _seen(
     return lowest, highest
 
 
-@compiled
+@compiled_lean
 def excursions(
     trades: Trades,
     fills: tuple[Int64, Float64, Bool],
@@ -261,7 +261,7 @@ def excursions(
         mae[i], mfe[i] = (fall, rise) if trades.side[i] > 0 else (rise, fall)
 
 
-@compiled
+@compiled_lean
 def excursions_of_containers(
     starts: Int64,
     trades: Trades,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled_lean
 from .events import Float64, Int64
 from .measures import quotient
 from .portfolio import Trades
@@ -60,7 +60,7 @@ class BarTally(NamedTuple):
     losing: int
 
 
-@compiled
+@compiled_lean
 def tally(trades: Trades, count: int, fill_bar: Int64, time: Int64) -> TradeTally:
     """Sum up the closed trades among the first ``count``; ``fill_bar`` holds the bar of each fill."""
     closed = long = wins = losses = longest = lengths = 0
@@ -101,7 +101,7 @@ def tally(trades: Trades, count: int, fill_bar: Int64, time: Int64) -> TradeTall
     )  # fmt: skip
 
 
-@compiled
+@compiled_lean
 def bar_tally(capital: float, equity: Float64) -> BarTally:
     """Count the bars at which an equity above zero rose and fell; ``equity`` has shape (n_bars,)."""
     up = down = winning = losing = ups_on = downs_on = 0
@@ -116,7 +116,7 @@ def bar_tally(capital: float, equity: Float64) -> BarTally:
     return BarTally(up, down, winning, losing)
 
 
-@compiled
+@compiled_lean
 def bars_in_trades(trades: Trades, count: int, fill_bar: Int64, n: int) -> int:
     """Bars from each trade's entry to its exit or the last of ``n`` bars, both included, each bar once."""
     covered = 0
@@ -129,7 +129,7 @@ def bars_in_trades(trades: Trades, count: int, fill_bar: Int64, n: int) -> int:
     return covered
 
 
-@compiled
+@compiled_lean
 def geometric_mean_of_trades(trades: Trades, count: int) -> float:
     """Geometric mean of 1 + q, less one, over closed trades; -1 if one of them lost all, or more."""
     logs = 0.0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bars import iso_time
-from .compiled import compiled, compiled_from, is_compiled
+from .compiled import compiled_from, compiled_lean, is_compiled
 from .desk import Rows, Wish
 from .errors import StrategyError
 from .events import Column, Float64, Int16, Int32, Int64, Scalar
@@ -47,7 +47,7 @@ ROOM = 64
 """Changes per container that room is made for at first."""
 
 
-@compiled
+@compiled_lean
 def first_defined(values: Float64) -> int:
     """Return the index of the first value that is not NaN, or the number of values."""
     for t in range(values.size):
@@ -56,7 +56,7 @@ def first_defined(values: Float64) -> int:
     return int(values.size)
 
 
-@compiled
+@compiled_lean
 def write_changes(
     targets: Float64,
     window: tuple[int, int],
@@ -105,7 +105,7 @@ def write_changes(
     return row, -1
 
 
-@compiled
+@compiled_lean
 def merge_wishes(
     wishes: Rows[Wish],
     lines: Int64,

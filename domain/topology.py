@@ -111,15 +111,25 @@ def distinct_features(
         names = sorted(
             {f"{slot.name}.{value}" for _, value in template.parameters} & containers.parameters.keys()
         )
-        columns = [containers.parameters[name].tolist() for name in names]
-        rows = list(zip(*columns, strict=True)) if columns else [()] * len(containers)
-        places: dict[tuple[Scalar, ...], int] = {}
-        which = np.array([places.setdefault(row, len(places)) for row in rows])
+        rows, which = _distinct_rows([containers.parameters[name] for name in names], len(containers))
         features = [
-            template.fill(topology.resolve(slot, dict(zip(names, values, strict=True)))) for values in places
+            template.fill(
+                topology.resolve(slot, {name: containers.parameters[name][row].item() for name in names})
+            )
+            for row in rows
         ]
         found[argument] = features, which
     return found
+
+
+def _distinct_rows(columns: list[Column], count: int) -> tuple[Int64, Int64]:
+    """Find a row of each combination of values, and which combination each of the ``count`` rows has."""
+    which = np.zeros(count, np.int64)
+    for column in columns:
+        values, places = np.unique(column, return_inverse=True)
+        which = which * values.size + places
+    _, rows, which = np.unique(which, return_index=True, return_inverse=True)
+    return rows, which
 
 
 def needed_features(topology: Topology, containers: Containers) -> tuple[Feature, ...]:
