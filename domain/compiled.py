@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import event
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +55,28 @@ def _kept(compile_: Callable[[Callable[P, R]], Callable[P, R]], function: Callab
         return compile_(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+class _Compilations(event.Listener):  # type: ignore[misc]
+    """Counts how many compilations are under way; loading machine code that was kept is none."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+
+    def on_start(self, _event: event.Event) -> None:
+        self.under_way += 1
+
+    def on_end(self, _event: event.Event) -> None:
+        self.under_way -= 1
+
+
+_compilations = _Compilations()
+event.register("numba:compile", _compilations)
+
+
+def is_compiling() -> bool:
+    """Say whether some thread waits for machine code that was not kept, which takes up to half a minute."""
+    return _compilations.under_way > 0
 
 
 def constant(value: Number) -> Number:

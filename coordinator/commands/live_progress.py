@@ -10,6 +10,7 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from ...domain.compiled import is_compiling
 from .console import console_for
 
 
@@ -19,6 +20,8 @@ class _Counts(ProgressColumn):
     def render(self, task: Task) -> Text:
         elapsed = (task.finished_time if task.finished else task.elapsed) or 0.0
         rate = task.completed / elapsed if elapsed else 0.0
+        if is_compiling():
+            return Text(f"compiling, once for this machine  {_clock(elapsed)}")
         if task.total is None:
             return Text(f"preparing  {_clock(elapsed)}")
         counts = f"{task.completed:,.0f}/{task.total:,.0f}"
