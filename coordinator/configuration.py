@@ -296,6 +296,12 @@ class WalkForwardSection(Section):
     mode: Literal["rolling", "anchored"] = "rolling"
 
 
+class TopSection(Section):
+    """The best trials of a phase by its objective, so many of them."""
+
+    top: int = Field(gt=0)
+
+
 class MetricsSection(Section):
     """By which formulas metrics are computed; `bars_per_year` follows from the timeframe unless given."""
 
@@ -310,6 +316,7 @@ class PhaseSection(Section):
     type: str
     depends_on: tuple[str, ...] = ()
     inherit_best_from: str = ""
+    trials: Literal["best", "all"] | TopSection | None = None
     data: DataSection | None = None
     capital: float = Field(100_000.0, gt=0.0)
     execution: ExecutionSection = ExecutionSection()

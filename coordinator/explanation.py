@@ -32,9 +32,12 @@ from ..domain.topology import StrategySlot, Topology
 from ..eventstore.record import Recorded
 from ..eventstore.store import EventStore
 from .configuration import PhaseSection
+from .earlier_signals import SOURCE
 from .market_log import stored_bars
+from .phases import PHASES
 from .run_history import run_history
 from .topology_builder import build_topology
+from .trace_query import TraceQuery
 
 Numeric = TypeVar("Numeric", bound=NumericEvent)
 
@@ -200,14 +203,9 @@ class CausalChain:
 
     def _order(self, number: int, event: OrdersPlaced, row: int) -> Explanation:
         container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))
-        latest = {
-            int(signals.strategy[place]): (first, signals, place)
-            for first, signals, place in self.rows(SignalsEmitted, container)
-            if signals.bar[place] <= bar and signals.symbol[place] == symbol
-        }
         kind = OrderType(int(event.type[row]))
         if kind <= OrderType.STOP_LIMIT:
-            causes = tuple(self._signal(*signal) for signal in latest.values())
+            causes = tuple(self._signals(container, symbol, bar))
         else:
             causes = (self.bar(symbol, bar, f"{kind.name.lower()} at bar".replace("_", " ")),)
         prices = {
@@ -255,6 +253,23 @@ class CausalChain:
     def _place(self, symbol: int, bar: int) -> int:
         """Return the place of a bar on the timeline; what belongs to no symbol has a place itself."""
         return bar if symbol < 0 else int(self.panel.at[symbol][bar])
+
+    def _signals(self, container: int, symbol: int, bar: int) -> Iterator[Explanation]:
+        """Explain the signals that a container follows at a bar; they may be those of an earlier phase."""
+        if PHASES.get(self._section.type).follows:
+            source = TraceQuery(self._store).stream(
+                self.stream.partition("/")[0], self._section.inherit_best_from
+            )
+            followed = int(self._parameters(container)[SOURCE])
+            yield from CausalChain(self._store, source)._signals(followed, symbol, bar)
+            return
+        latest = {
+            int(signals.strategy[place]): (first, signals, place)
+            for first, signals, place in self.rows(SignalsEmitted, container)
+            if signals.bar[place] <= bar and signals.symbol[place] == symbol
+        }
+        for signal in latest.values():
+            yield self._signal(*signal)
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
         container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))

@@ -31,10 +31,11 @@ SHARED = (
 """Sections that may stand beside ``workflow``, where they apply to every phase."""
 WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
-OPTIONAL = frozenset({"optimization", "walk_forward"})
+OPTIONAL = frozenset({"optimization", "walk_forward", "trials"})
 """Sections that only some types of phase use."""
 NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL}
 """What a phase never takes over from the phase that it inherits from."""
+SIGNAL_REPLAY = "signal_replay"
 MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
 """Words that ``workflow.type`` may be where ``workflow.phases`` says everything."""
 
@@ -103,7 +104,7 @@ def _workflow(raw: Raw, changes: Iterable[str], name: str, folder: Path) -> Work
     for change in changes:
         apply_change(raw, change)
     raw = _in_full(raw)
-    phases = tuple(raw.pop("workflow"))
+    phases = tuple(map(_phase_in_full, raw.pop("workflow")))
     shared = {key: raw.pop(key) for key in SHARED if key in raw}
     _check_shared(shared, written)
     name, seed = str(raw.pop("name", name)), _seed(raw.pop("seed", 0))
@@ -233,6 +234,18 @@ def _in_full(raw: Raw) -> Raw:
     return raw
 
 
+def _phase_in_full(raw: Raw) -> Raw:
+    """Replace the short form ``signals_from`` by the phase that a phase then inherits from."""
+    if not (isinstance(raw, dict) and "signals_from" in raw):
+        return raw
+    if raw.get("type") != SIGNAL_REPLAY or "inherit_best_from" in raw:
+        raise ConfigurationError(
+            f"phase {raw.get('name', '')!r}: signals_from is another word for inherit_best_from in a phase "
+            f"of type {SIGNAL_REPLAY!r}; state one of the two, and change the latter by --set."
+        )
+    return {"inherit_best_from" if key == "signals_from" else key: value for key, value in raw.items()}
+
+
 def _expanded(raw: Raw, *, template: bool = False) -> Raw:
     """Replace the short forms, also of a ``workflow`` that is a name, by a list of phases."""
     if "strategy" in raw and "strategies" in raw:
@@ -251,7 +264,7 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
             raise UnknownNameError("workflow type", str(kind), MULTI_PHASE, "workflow.type")
         described = kind if phases is None else phases
     if isinstance(described, list) and described:
-        return {**raw, "workflow": described}
+        return {**raw, "workflow": [_phase_in_full(phase) for phase in described]}
     if isinstance(described, str) and described in PHASES:
         return {**raw, "workflow": [{"name": described, "type": described}]}
     shipped = templates()

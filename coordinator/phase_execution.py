@@ -24,9 +24,11 @@ from ..domain.events import (
 from ..domain.market import Market
 from ..domain.topology import Containers, Topology, needed_features
 from ..eventstore.codec import EncodedEvent, decode, encode
+from ..eventstore.record import Head
 from .bus import PhaseBus, Subscriber
 from .components import source_hash
 from .configuration import PhaseSection
+from .earlier_signals import read_source
 from .executors import Executor
 from .market_log import MarketLog
 from .phases import PHASES
@@ -36,6 +38,7 @@ from .phases.study import planned_trials
 from .progress import Progress, TrialCounter
 from .simulation import Simulation, shards_of
 from .topology_builder import build_topology
+from .trace_query import TraceQuery
 
 
 class Trace(Protocol):
@@ -43,6 +46,10 @@ class Trace(Protocol):
 
     def receive(self, events: Sequence[EncodedEvent]) -> None:
         """Take one group of events; what it raises ends the phase."""
+
+    @property
+    def head(self) -> Head:
+        """Where the phase's stream ends so far."""
 
     def recorded_start(self) -> PhaseStarted | None:
         """Return the event by which the phase started before, or None."""
@@ -56,8 +63,8 @@ class PhaseExecution(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    market
-        The bars that phases read.
+    market, earlier
+        The bars that phases read, and what they ask the streams of earlier phases.
     executor, progress
         Where shards are simulated, and who follows.
     folder
@@ -67,6 +74,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
     """
 
     market: MarketLog
+    earlier: TraceQuery
     executor: Executor
     progress: Progress
     folder: Path
@@ -90,8 +98,10 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         panel, window = self.market.window(section, feeds)
         visible = panel.head(window.stop)
         planned = kind.plan(section, topology, window)
+        run = trace.head.stream.partition("/")[0]
+        source = read_source(self.earlier, run, section, feeds) if kind.follows else None
         with PhaseBus(*guards, trace, TrialCounter(self.progress)) as bus:
-            features = needed_features(topology, planned)
+            features = () if source else needed_features(topology, planned)
             study = section.optimization if "optimization" in kind.sections else None
             started = self._same_start(
                 PhaseStarted(
@@ -110,12 +120,13 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                 trace.recorded_start(),
             )
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
-            simulation = Simulation(section, self.folder, topology, Market(visible, features))
+            signals = source.signals if source else None
+            simulation = Simulation(section, self.folder, topology, Market(visible, features), signals)
 
             def simulate(containers: Containers) -> TrialsCompleted:
                 return self._simulate(_with_features(simulation, containers), containers, bus, trace)
 
-            output = kind.run(PhaseContext(section, topology, visible, window, planned, simulate))
+            output = kind.run(PhaseContext(section, topology, visible, window, planned, simulate, source))
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)
 
@@ -178,6 +189,8 @@ def _entered(*stages: Stage) -> list[PhaseStageEntered]:
 
 def _with_features(simulation: Simulation, containers: Containers) -> Simulation:
     """Return a simulation with the features that some containers need, computed if they are not there."""
+    if simulation.signals is not None:
+        return simulation
     needed = needed_features(simulation.topology, containers)
     if simulation.market.rows.keys() >= set(needed):
         return simulation

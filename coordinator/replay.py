@@ -147,7 +147,7 @@ def replay_run(
             f"the run {run} has begun no phase {phase!r}; it has begun {', '.join(begun) or 'none'}."
         )
     chosen = [phase] if phase else begun
-    execution = PhaseExecution(MarketLog(store), executor, progress, Path(started.folder), accept_code)
+    execution = PhaseExecution(MarketLog(store), trace, executor, progress, Path(started.folder), accept_code)
     replays = []
     for number, name in enumerate(chosen, start=1):
         if (reused := history.reused.get(name)) is not None:

@@ -141,7 +141,9 @@ class Sequencer:
     def _execution(
         self, workflow: Workflow, market: MarketLog, *, accept_code: bool = False
     ) -> PhaseExecution:
-        return PhaseExecution(market, self._executor, self._progress, workflow.folder, accept_code)
+        return PhaseExecution(
+            market, self._trace, self._executor, self._progress, workflow.folder, accept_code
+        )
 
     def _go_on(
         self,

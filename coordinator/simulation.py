@@ -13,13 +13,15 @@ import numpy as np
 
 from ..domain.bars import Bars
 from ..domain.compiled import is_compiled
-from ..domain.engine import simulate
+from ..domain.engine import simulate, simulate_signals
+from ..domain.events import SignalsEmitted
 from ..domain.features import Feature
 from ..domain.market import Market
 from ..domain.panel import Panel
 from ..domain.topology import Containers, Topology
 from ..eventstore.codec import EncodedEvent, encode
 from .configuration import PhaseSection
+from .earlier_signals import Signals
 from .topology_builder import build_topology
 
 SHARD_STEPS = 4_000_000
@@ -39,21 +41,32 @@ class Simulation(msgspec.Struct, frozen=True):
         Where files of user strategies are looked for.
     topology, market
         Built from the section; the market holds the features of all containers.
+    signals
+        Those of an earlier phase that the containers follow, instead of calling strategies.
     """
 
     section: PhaseSection
     folder: Path
     topology: Topology
     market: Market
+    signals: Signals | None = None
 
     @property
     def is_compiled(self) -> bool:
-        """Say whether all strategies are compiled, so that threads can run them at once."""
-        return all(is_compiled(slot.strategy.function) for slot in self.topology.slots)
+        """Say whether threads can simulate at once: strategies are compiled, or not called."""
+        return self.signals is not None or all(
+            is_compiled(slot.strategy.function) for slot in self.topology.slots
+        )
 
     def __call__(self, shard: Containers) -> list[EncodedEvent]:
         """Simulate a shard and return its events, ready to be appended."""
-        return [encode(event) for event in simulate(self.topology, self.market, shard)]
+        if self.signals is None:
+            return [encode(event) for event in simulate(self.topology, self.market, shard)]
+        lines = self.signals.lines(self.topology, len(self.market.panel.bars), shard)
+        # No features, so none is waited for.
+        warm = np.zeros(len(shard), np.int64)
+        events = simulate_signals(self.topology, self.market, shard, lines, warm)
+        return [encode(event) for event in events if not isinstance(event, SignalsEmitted)]
 
 
 def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:
@@ -89,6 +102,8 @@ def publish(simulation: Simulation, folder: Path) -> PublishedSimulation:
         np.save(folder / f"{number}.time.npy", bars.time)
         np.save(folder / f"{number}.bars.npy", np.stack([getattr(bars, name) for name in COLUMNS]))
         np.save(folder / f"{number}.features.npy", table)
+    if simulation.signals is not None:
+        simulation.signals.save(folder)
     contents = _Contents([(bars.symbol, bars.timeframe) for bars in market.panel.bars], market.features)
     (folder / "contents.msgpack").write_bytes(msgspec.msgpack.encode(contents))
     return PublishedSimulation(simulation.section.json_text(), simulation.folder, folder)
@@ -108,4 +123,4 @@ def _opened(published: PublishedSimulation) -> Simulation:
         tables.append(np.load(folder / f"{number}.features.npy", mmap_mode="r"))
     market = Market(Panel(feeds), contents.features, tables)
     topology = build_topology(section, (published.folder,))
-    return Simulation(section, published.folder, topology, market)
+    return Simulation(section, published.folder, topology, market, Signals.load(folder))

@@ -10,6 +10,7 @@ from ..domain.panel import Panel
 from ..domain.topology import needed_features
 from .configuration import PhaseSection
 from .data_files import DataFiles
+from .earlier_signals import require_replayable
 from .loading import Workflow, resolved_workflow
 from .phases import PHASES
 from .phases.study import planned_trials
@@ -71,7 +72,10 @@ def check_workflow(
     panel_of = panel_of or DataFiles(workflow.folder).panel
     phases: list[PhaseCheck] = []
     warnings: dict[str, None] = {}
-    for section in resolved_workflow(workflow).phases:
+    sections = {section.name: section for section in resolved_workflow(workflow).phases}
+    for section in sections.values():
+        if PHASES.get(section.type).follows and section.inherit_best_from:
+            require_replayable(section, sections[section.inherit_best_from], section.name)
         if section.name in reused:
             continue
         topology = build_topology(section, (workflow.folder,), section.name)

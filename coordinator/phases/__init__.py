@@ -12,6 +12,7 @@ from ..configuration import PhaseSection
 from .backtest import backtest, plan_backtest
 from .context import PhaseContext
 from .optimization import optimization, plan_optimization
+from .signal_replay import plan_signal_replay, signal_replay
 from .validation import plan_validation, validation
 
 
@@ -27,11 +28,14 @@ class PhaseType(msgspec.Struct, frozen=True):
         Simulates them, and others that follow from what came of them, and returns what the phase hands on.
     sections
         Which of the optional sections it uses.
+    follows
+        Whether it follows the signals of the phase that it inherits from, instead of calling strategies.
     """
 
     plan: Callable[[PhaseSection, Topology, Window], Containers]
     run: Callable[[PhaseContext], PhaseOutput]
     sections: frozenset[str] = frozenset()
+    follows: bool = False
 
 
 PHASES: Registry[PhaseType] = Registry("phase type")
@@ -39,4 +43,8 @@ PHASES.register("backtest", PhaseType(plan_backtest, backtest))
 PHASES.register("optimization", PhaseType(plan_optimization, optimization, frozenset({"optimization"})))
 PHASES.register(
     "validation", PhaseType(plan_validation, validation, frozenset({"optimization", "walk_forward"}))
+)
+PHASES.register(
+    "signal_replay",
+    PhaseType(plan_signal_replay, signal_replay, frozenset({"optimization", "trials"}), follows=True),
 )

@@ -11,6 +11,7 @@ from ...domain.events import Column, Trial, TrialsCompleted
 from ...domain.panel import Panel
 from ...domain.topology import Containers, Topology
 from ..configuration import PhaseSection
+from ..earlier_signals import Source
 
 
 class PhaseContext(msgspec.Struct, frozen=True):
@@ -28,6 +29,8 @@ class PhaseContext(msgspec.Struct, frozen=True):
         The containers that its plan returned.
     simulate
         Simulates containers, appends what happened to the phase's stream, and returns the trials.
+    source
+        What it takes over from the phase whose signals it follows, if it does.
     """
 
     section: PhaseSection
@@ -36,6 +39,7 @@ class PhaseContext(msgspec.Struct, frozen=True):
     window: Window
     planned: Containers
     simulate: Callable[[Containers], TrialsCompleted]
+    source: Source | None = None
 
 
 def containers_over(

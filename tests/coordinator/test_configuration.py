@@ -26,7 +26,7 @@ from admf.coordinator.loading import SHARED, load_workflow, resolved_workflow
 from admf.domain.errors import ConfigurationError, UnknownNameError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-EXAMPLE, PAIR = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+_, EXAMPLE, PAIR = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 SECTIONS = {
     "A phase": PhaseSection,
     "`data`": DataSection,
@@ -89,7 +89,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    assert list(result.phases) == ["search", "out_of_sample", "folds"]
+    assert list(result.phases) == ["search", "out_of_sample", "stops", "folds"]
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5
 
