@@ -60,13 +60,16 @@ class Section(BaseModel):
 class DataSection(Section):
     """Which bars to read: those of one `file`, or `files` by symbol, which share one account.
 
-    `start` and `end` bound the bars that are traded, both days included.
+    Bars of the `timeframe` that files have may be `resample`d to a coarser one, and must lie in the sessions
+    of a `calendar` if one is named. `start` and `end` bound the bars that are traded, both days included.
     """
 
     file: str = ""
     symbol: str = ""
     files: dict[str, str] = {}
     timeframe: str = "1d"
+    resample: str = ""
+    calendar: str = ""
     start: date | None = None
     end: date | None = None
 
@@ -80,6 +83,11 @@ class DataSection(Section):
         if not all(symbol and file for symbol, file in self.files.items()):
             raise ValueError("`files` must map symbols to files, none of them empty")
         return self
+
+    @property
+    def traded_timeframe(self) -> str:
+        """The timeframe of the bars that are traded."""
+        return self.resample or self.timeframe
 
     @property
     def sources(self) -> dict[str, str]:

@@ -7,7 +7,9 @@ import numpy as np
 from ..domain.bars import Bars, Window
 from ..domain.errors import ConfigurationError, DataError
 from ..domain.panel import Panel
-from .configuration import PhaseSection
+from ..domain.resampling import resampled
+from .calendars import trading_calendar
+from .configuration import DataSection, PhaseSection
 from .market_data import find_data_file, load_bars
 
 MICROSECOND = 1_000
@@ -25,7 +27,7 @@ class DataFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._bars: dict[tuple[Path, str, str], Bars] = {}
+        self._bars: dict[tuple[Path, str, str, str, str], Bars] = {}
 
     def panel(self, section: PhaseSection) -> tuple[Panel, Window]:
         """Return all bars of a phase's files, and the window of those that it trades.
@@ -43,7 +45,7 @@ class DataFiles:
             raise ConfigurationError(
                 f"phase {section.name!r} needs data; state `data: {{file: ...}}` for it or for the workflow."
             )
-        panel = Panel([self._loaded(file, symbol, data.timeframe) for symbol, file in data.sources.items()])
+        panel = Panel([self._loaded(data, symbol, file) for symbol, file in data.sources.items()])
         if len(panel.bars) > 1 and (panel.time % MICROSECOND).any():
             place = int(np.argmax(panel.time % MICROSECOND != 0))
             raise DataError(
@@ -52,9 +54,11 @@ class DataFiles:
             )
         return panel, panel.window(data.start, data.end)
 
-    def _loaded(self, file: str, symbol: str, timeframe: str) -> Bars:
+    def _loaded(self, data: DataSection, symbol: str, file: str) -> Bars:
         path = find_data_file(file, (self._folder,))
-        key = (path, symbol, timeframe)
+        key = (path, symbol, data.timeframe, data.calendar, data.resample)
         if key not in self._bars:
-            self._bars[key] = load_bars(*key)
+            bars = load_bars(path, symbol, data.timeframe, data.calendar)
+            calendar = trading_calendar(data.calendar, bars) if data.calendar else None
+            self._bars[key] = resampled(bars, data.resample, calendar) if data.resample else bars
         return self._bars[key]

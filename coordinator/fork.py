@@ -138,5 +138,5 @@ def _require_unchanged(run: str, was: PhaseSection, is_: PhaseSection) -> None:
             )
 
 
-def _source(data: DataSection | None) -> tuple[dict[str, str], str] | None:
-    return (data.sources, data.timeframe) if data else None
+def _source(data: DataSection | None) -> tuple[dict[str, str], str, str, str] | None:
+    return (data.sources, data.timeframe, data.resample, data.calendar) if data else None

@@ -17,6 +17,8 @@ from ..configs import data as bundled_data
 from ..domain.bars import Bars, checked_bars, more_rows, parse_timeframe
 from ..domain.errors import DataError
 from ..domain.events import BarsLoaded, Bool
+from ..domain.trading_calendar import require_sessions
+from .calendars import trading_calendar
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,7 +69,7 @@ def _data_files(folder: Path) -> list[str]:
     return [name.removesuffix(".gz") for name in names]
 
 
-def load_bars(path: Path, symbol: str, timeframe: str) -> Bars:
+def load_bars(path: Path, symbol: str, timeframe: str, calendar: str = "") -> Bars:
     """Read bars from a file, and refuse the file if anything in it is doubtful.
 
     A file is CSV (comma, UTF-8, may be compressed with gzip) or Parquet, with one row per bar, oldest first.
@@ -80,14 +82,16 @@ def load_bars(path: Path, symbol: str, timeframe: str) -> Bars:
       their number of digits, so not before March 1973. A time without a zone is UTC, one with a zone becomes
       UTC; a file has zones everywhere or nowhere.
     - Numbers have a decimal point and no thousands separator.
+    - Every bar lies in a session of ``calendar``, if one is named; see `TradingCalendar.sessions`.
 
     Raises
     ------
     DataError
-        If the file can't be read, a cell is not what its column needs, or `checked_bars` refuses a bar: names
-        the file, the row as an editor numbers it (in Parquet the n-th row), the reason and the remedy.
+        If the file can't be read, a cell is not what its column needs, `checked_bars` refuses a bar, or one
+        lies in no session: names the file, the row as an editor numbers it (in Parquet the n-th row), the
+        reason and the remedy.
     ConfigurationError
-        If ``timeframe`` is unknown.
+        If ``timeframe`` or ``calendar`` is unknown.
     """
     import duckdb
 
@@ -104,9 +108,12 @@ def load_bars(path: Path, symbol: str, timeframe: str) -> Bars:
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: the file must be readable, found {reason}. Export it again.") from error
-    return checked_bars(
+    bars = checked_bars(
         columns, symbol=symbol, timeframe=timeframe, source=str(path), first_row=table.first_row
     )
+    if calendar:
+        require_sessions(bars, trading_calendar(calendar, bars), str(path), table.first_row)
+    return bars
 
 
 class _Table(NamedTuple):

@@ -46,7 +46,7 @@ def build_topology(section: PhaseSection, folders: Sequence[Path], where: str = 
             f"{where}.data: a phase needs data; state `data: {{file: ...}}` for the workflow or the phase."
         )
     symbols = tuple(section.data.sources)
-    timeframe = parse_timeframe(section.data.timeframe)
+    timeframe = parse_timeframe(section.data.traded_timeframe)
     sizer, execution = _sizer(section.risk), _execution(section.execution)
     sizer.require_affordable(execution.leverage)
     return Topology(

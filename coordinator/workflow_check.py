@@ -4,10 +4,12 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from ..domain.bars import Window, gaps, iso_time
+from ..domain.bars import DAY, Window, gaps, iso_time, parse_timeframe
 from ..domain.features import feature_table
 from ..domain.panel import Panel
 from ..domain.topology import needed_features
+from ..domain.trading_calendar import missing_sessions
+from .calendars import trading_calendar
 from .configuration import PhaseSection
 from .data_files import DataFiles
 from .earlier_signals import require_replayable
@@ -15,6 +17,9 @@ from .loading import Workflow, resolved_workflow
 from .phases import PHASES
 from .phases.study import planned_trials
 from .topology_builder import build_topology
+
+NAMED = 5
+"""Missing sessions that are named in a warning."""
 
 PhasePanel = Callable[[PhaseSection], tuple[Panel, Window]]
 
@@ -88,11 +93,25 @@ def check_workflow(
         trials = planned_trials(study, planned)
         first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, trials, len(window), first, last))
-        warnings |= dict.fromkeys([*_gap_warnings(panel, window), *_idle_warnings(section, panel, window)])
+        gaps_of = _gap_warnings(section, panel, window)
+        warnings |= dict.fromkeys([*gaps_of, *_idle_warnings(section, panel, window)])
     return WorkflowCheck(workflow.name, workflow.seed, tuple(phases), tuple(warnings))
 
 
-def _gap_warnings(panel: Panel, window: Window) -> list[str]:
+def _gap_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[str]:
+    """Tell where bars are missing: by the calendar, where one is named, else by a guess."""
+    calendar = section.data.calendar if section.data else ""
+    duration = parse_timeframe(panel.bars[0].timeframe).duration
+    if calendar and duration is not None and duration <= DAY:
+        missing = {
+            bars.symbol: missing_sessions(bars, trading_calendar(calendar, bars)) for bars in panel.bars
+        }
+        return [
+            f"{symbol}: {len(days)} sessions of {calendar} have no bars: {', '.join(days[:NAMED])}"
+            f"{', ...' if len(days) > NAMED else '.'}"
+            for symbol, days in missing.items()
+            if days
+        ]
     return [
         f"{bars.symbol}: {gap.missing} bars seem to be missing between "
         f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."

@@ -47,7 +47,7 @@ class Gauge:
 
     def __init__(self, started: PhaseStarted, section: PhaseSection, panel: Panel) -> None:
         self._profile = metric_profile(section.metrics.profile)
-        timeframe = parse_timeframe(section.data.timeframe if section.data else panel.bars[0].timeframe)
+        timeframe = parse_timeframe(panel.bars[0].timeframe)
         self._per_year = section.metrics.bars_per_year or timeframe.bars_per_year
         self._capital = started.capital
         self._panel = panel

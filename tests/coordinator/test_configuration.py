@@ -113,7 +113,9 @@ def test_the_documented_example_shows_almost_every_key(folder):
         workflow = load_workflow("example.yaml")
         shown |= keys_of([*workflow.phases, workflow.shared])
     known = {name for model in SECTIONS.values() for name in model.model_fields}
-    assert known - shown == {"size", "units", "lot", "period", "minimum_trades"}
+    assert known - shown == {
+        *("size", "units", "lot", "period", "minimum_trades", "resample", "calendar"),
+    }
 
 
 def test_a_section_survives_its_own_text(folder):

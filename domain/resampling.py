@@ -1,0 +1,91 @@
+"""Bars of a coarser timeframe, made of finer ones.
+
+A coarser bar holds the finer ones that begin in its span; it is dated by the beginning of that span, as all
+bars are. Since a simulation acts on a bar at its close, which is the close of the last bar in it, nothing is
+known before it has happened: resampling a prefix of bars gives the same bars but for the last, which is not
+complete yet.
+"""
+
+import numpy as np
+
+from .bars import DAY, WEEK, Bars, Timeframe, bars_from, parse_timeframe
+from .errors import ConfigurationError
+from .events import BarsLoaded, Int64
+from .trading_calendar import TradingCalendar
+
+MONDAY = 4 * DAY
+"""The first Monday since 1970."""
+
+
+def resampled(bars: Bars, timeframe: str, calendar: TradingCalendar | None = None) -> Bars:
+    """Aggregate bars to a coarser timeframe: first open, highest high, lowest low, last close, sum of volume.
+
+    Spans shorter than a day are counted from midnight in UTC; with a calendar, from the open of each session,
+    and from the end of its break. The last one ends with the day or the session, however long it is by then.
+    Days are those of sessions with a calendar, else UTC. Weeks begin on Mondays, several months in January.
+
+    Parameters
+    ----------
+    bars
+        The finer bars. With a calendar, each must lie in a session.
+    timeframe
+        The coarser one: a multiple of theirs.
+    calendar
+        Sessions of the exchange.
+
+    Raises
+    ------
+    ConfigurationError
+        The timeframe is not a multiple of that of the bars.
+    """
+    finer, coarser = parse_timeframe(bars.timeframe), parse_timeframe(timeframe)
+    _require_multiple(finer, coarser)
+    spans = _spans(bars, coarser, calendar)
+    starts = np.flatnonzero(np.diff(spans, prepend=spans[0] - 1))
+    ends = np.append(starts[1:], len(bars)) - 1
+    columns = BarsLoaded(
+        time=spans[starts],
+        open=bars.open[starts],
+        high=np.maximum.reduceat(bars.high, starts),
+        low=np.minimum.reduceat(bars.low, starts),
+        close=bars.close[ends],
+        volume=np.add.reduceat(bars.volume, starts),
+    )
+    return bars_from(columns, bars.symbol, timeframe)
+
+
+def _require_multiple(finer: Timeframe, coarser: Timeframe) -> None:
+    if finer.duration is None or coarser.duration is None:
+        fits = coarser.duration is None and (
+            _months(coarser) % _months(finer) == 0 if finer.duration is None else DAY % finer.duration == 0
+        )
+    else:
+        fits = coarser.duration % finer.duration == 0
+    if not fits or finer.duration == coarser.duration:
+        raise ConfigurationError(
+            f"bars can be resampled to a multiple of their timeframe, {finer.name}; {coarser.name} is none."
+        )
+
+
+def _spans(bars: Bars, coarser: Timeframe, calendar: TradingCalendar | None) -> Int64:
+    """Return the beginning of the span of each bar."""
+    time = bars.time
+    anchors = time // DAY * DAY
+    if calendar is not None:
+        session = calendar.sessions(bars)
+        intraday = (parse_timeframe(bars.timeframe).duration or DAY) < DAY
+        anchors = calendar.anchors(time, session) if intraday else calendar.day[session]
+        if coarser.duration is None or coarser.duration >= DAY:
+            time = calendar.day[session]
+    if coarser.duration is None:
+        months = time.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+        firsts = (months // _months(coarser) * _months(coarser)).astype("datetime64[M]")
+        return firsts.astype("datetime64[ns]").astype(np.int64)
+    if coarser.duration < DAY:
+        return anchors + (time - anchors) // coarser.duration * coarser.duration
+    offset = MONDAY if coarser.duration % WEEK == 0 else 0
+    return (time - offset) // coarser.duration * coarser.duration + offset
+
+
+def _months(timeframe: Timeframe) -> int:
+    return int(timeframe.name.removesuffix("mo"))

@@ -1,0 +1,162 @@
+"""Coarser bars, compared with those of pandas, and with hand-made sessions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from admf.domain.bars import DAY, HOUR, MINUTE, Bars, iso_time
+from admf.domain.errors import ConfigurationError, DataError
+from admf.domain.resampling import resampled
+from admf.domain.trading_calendar import TradingCalendar, missing_sessions, require_sessions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SERIES = ("open", "high", "low", "close", "volume")
+START = int(np.datetime64("2019-12-27T00:00", "ns").astype(np.int64))
+RULES = {
+    "5m": "5min",
+    "45m": None,
+    "1h": "1h",
+    "4h": "4h",
+    "1d": "D",
+    "1w": "W-MON",
+    "1mo": "MS",
+    "3mo": "QS",
+}
+
+
+def walk(minutes: np.ndarray, timeframe: str = "1m") -> Bars:
+    """A random walk with bars at these minutes after the start."""
+    rng = np.random.default_rng(minutes.size)
+    closes = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, minutes.size)))
+    opens = closes * np.exp(rng.normal(0, 0.01, minutes.size))
+    return Bars(
+        symbol="WALK",
+        timeframe=timeframe,
+        time=START + minutes.astype(np.int64) * MINUTE,
+        open=opens,
+        high=np.maximum(opens, closes) * 1.01,
+        low=np.minimum(opens, closes) * 0.99,
+        close=closes,
+        volume=rng.integers(0, 1000, minutes.size).astype(np.float64),
+    )
+
+
+minutes = st.sets(st.integers(0, 60 * 24 * 12), min_size=2, max_size=120).map(sorted).map(np.array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(minutes=minutes, timeframe=st.sampled_from([name for name, rule in RULES.items() if rule]))
+def test_bars_are_those_that_pandas_makes(minutes, timeframe):
+    bars = walk(minutes)
+    frame = pd.DataFrame({name: getattr(bars, name) for name in SERIES}, index=pd.to_datetime(bars.time))
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    expected = frame.resample(RULES[timeframe], closed="left", label="left").agg(how).dropna()
+    found = resampled(bars, timeframe)
+    assert found.timeframe == timeframe
+    assert found.time.tolist() == expected.index.as_unit("ns").astype("int64").tolist()
+    for name in SERIES:
+        np.testing.assert_array_equal(getattr(found, name), expected[name].to_numpy())
+
+
+@settings(max_examples=60, deadline=None)
+@given(minutes=minutes, timeframe=st.sampled_from(sorted(RULES)), part=st.floats(0, 1))
+def test_what_comes_later_changes_no_bar_that_was_complete(minutes, timeframe, part):
+    bars = walk(minutes)
+    known = resampled(bars.head(1 + int(part * (len(bars) - 1))), timeframe)
+    whole = resampled(bars, timeframe)
+    complete = len(known) - 1
+    for name in ("time", *SERIES):
+        np.testing.assert_array_equal(getattr(known, name)[:complete], getattr(whole, name)[:complete])
+    assert known.time[-1] == whole.time[complete]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "coarser"),
+    [("5m", "5m"), ("5m", "7m"), ("1h", "30m"), ("2d", "1w"), ("1w", "1mo"), ("2mo", "3mo")],
+)
+def test_a_timeframe_must_be_a_multiple(timeframe, coarser):
+    with pytest.raises(
+        ConfigurationError, match=f"multiple of their timeframe, {timeframe}; {coarser} is none"
+    ):
+        resampled(walk(np.arange(5) * 60 * 24 * 60, timeframe), coarser)
+
+
+def at(text: str) -> int:
+    return int(np.datetime64(text, "ns").astype(np.int64))
+
+
+@pytest.fixture
+def calendar() -> TradingCalendar:
+    """Two sessions with a break, 01:30 to 08:00 UTC, and a short one without, as in Hong Kong."""
+    day = np.array([at("2019-12-23"), at("2019-12-24"), at("2019-12-27")])
+    opens = day + 90 * MINUTE
+    closes = day + np.array([8 * HOUR, 4 * HOUR, 8 * HOUR])
+    return TradingCalendar(
+        name="XHKG",
+        day=day,
+        opens=opens,
+        closes=closes,
+        break_start=np.array([day[0] + 4 * HOUR, closes[1], day[2] + 4 * HOUR]),
+        break_end=np.array([day[0] + 5 * HOUR, closes[1], day[2] + 5 * HOUR]),
+    )
+
+
+def session_bars(calendar: TradingCalendar, step: int = 10 * MINUTE) -> Bars:
+    time = np.concatenate(
+        [
+            np.arange(opens, closes, step)
+            for opens, closes in zip(calendar.opens, calendar.closes, strict=True)
+        ]
+    )
+    bars = walk((time - START) // MINUTE, "10m")
+    inside = np.flatnonzero(calendar.sessions(bars) >= 0)
+    return walk(((time - START) // MINUTE)[inside], "10m")
+
+
+def test_hours_are_counted_from_the_open_and_from_the_end_of_the_break(calendar):
+    found = resampled(session_bars(calendar), "1h", calendar)
+    assert [iso_time(time) for time in found.time] == [
+        *(f"2019-12-23T{hour}:00" for hour in ("01:30", "02:30", "03:30", "05:00", "06:00", "07:00")),
+        *(f"2019-12-24T{hour}:00" for hour in ("01:30", "02:30", "03:30")),
+        *(f"2019-12-27T{hour}:00" for hour in ("01:30", "02:30", "03:30", "05:00", "06:00", "07:00")),
+    ]
+
+
+def test_a_day_is_one_bar_of_a_session(calendar):
+    bars = session_bars(calendar)
+    found = resampled(bars, "1d", calendar)
+    assert found.time.tolist() == calendar.day.tolist()
+    np.testing.assert_allclose(found.volume.sum(), bars.volume.sum())
+    assert resampled(bars, "1w", calendar).time.tolist() == [at("2019-12-23")]
+
+
+def test_bars_outside_of_sessions_are_refused_with_row_and_reason(calendar):
+    bars = session_bars(calendar)
+    require_sessions(bars, calendar, "a.csv", 2)
+    for time, reason in (
+        ("2019-12-23T01:20", "one from 2019-12-23T01:30:00 to 2019-12-23T08:00:00 with a break from"),
+        ("2019-12-23T04:30", "with a break from 2019-12-23T04:00:00 to 2019-12-23T05:00:00"),
+        ("2019-12-24T04:00", "one from 2019-12-24T01:30:00 to 2019-12-24T04:00:00"),
+        ("2019-12-25T03:00", "none on 2019-12-25"),
+        ("2019-12-29T03:00", "none on 2019-12-29"),
+    ):
+        row = int(np.searchsorted(bars.time, at(time)))
+        minutes = (np.insert(bars.time, row, at(time)) - START) // MINUTE
+        with pytest.raises(DataError) as caught:
+            require_sessions(walk(minutes, "10m"), calendar, "a.csv", 2)
+        assert str(caught.value).startswith(f"a.csv, row {2 + row}, {time}:00: a bar must be dated inside")
+        assert reason in str(caught.value)
+        assert "more row" not in str(caught.value)
+
+
+def test_sessions_without_bars_are_named(calendar):
+    bars = session_bars(calendar)
+    kept = bars.time // DAY != calendar.day[1] // DAY
+    without = walk((bars.time[kept] - START) // MINUTE, "10m")
+    assert missing_sessions(bars, calendar) == []
+    assert missing_sessions(without, calendar) == ["2019-12-24"]
+
+
+def test_a_calendar_needs_bars_of_at_most_a_day(calendar):
+    with pytest.raises(ConfigurationError, match="at most a day, found 1w"):
+        calendar.sessions(walk(np.arange(3) * 60 * 24 * 7, "1w"))
