@@ -153,7 +153,7 @@ def test_risk_may_be_searched_by_a_sampler(coordinator, followed):
     assert result.phase("risk").output.best.container == trials["sharpe_ratio"].idxmax()
     assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 2
     assert verify_workspace(coordinator.workspace, result.run).violations == ()
-    with pytest.raises(ConfigurationError, match="'random' follows the signals of one trial, .* names 6"):
+    with pytest.raises(ConfigurationError, match=r"'random' follows the signals of one trial, .* names 6"):
         coordinator.execute_workflow(followed(optimization=search, trials="all"))
 
 
