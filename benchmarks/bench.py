@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import plan
 from .measuring import MODULES, Measured, ours, progress
-from .report import Bar, Table, agreement_table, bars_table, replaced, timing_table
+from .report import Table, agreement_table, bars_table, replaced, timing_table
 from .workloads import FULL, SMALL, Sizes, Workload, write_task
 
 ROOT = Path(__file__).parent.parent
@@ -53,17 +53,13 @@ def compare(
         for one in measured.values():
             versions |= one.answer.versions
     processes, process_table = plan.whole_processes(sizes, python, folder)
+    stops, stops_table = plan.stops(sizes, folder)
     linear, linear_table = plan.linearity(sizes, folder)
     bars = [*plan.sweep_bars(found), *plan.process_bars(processes, found), *plan.log_bars(found)]
-    bars += [linear, *plan.size_bars(found), STOPS]
-    tables = [bars_table(bars), *tables, process_table, linear_table, plan.size_table(found)]
+    bars += [stops, linear, *plan.size_bars(found)]
+    tables = [bars_table(bars), *tables, process_table, stops_table, linear_table, plan.size_table(found)]
     tables += [breakdown(workload, folder) for workload in plan.broken_down(sizes)]
     return [machine(versions), *tables], agreed
-
-
-STOPS = Bar(
-    "stops, volume slippage, two symbols", "20 million bar-steps/s per core", "the engine has none yet", None
-)
 
 
 def breakdown(workload: Workload, folder: Path) -> Table:

@@ -1,8 +1,10 @@
 """admf itself, measured through its public Python interface: a mapping in, a run in the log out.
 
 Options of the task: ``workers``; ``log``, the level; ``store``, ``memory://`` or a file; ``sizes``, by which
-many sizes of position the containers are multiplied. A run is everything that a caller waits for: reading the
-data file, simulating, appending each event (to a file: SQLite with synchronous=FULL), and making the result.
+many sizes of position the containers are multiplied; ``stops``, for two symbols with exits, a volume limit
+and price impact, on the bundled bars instead of those of the task. A run is everything that a caller waits
+for: reading the data file, simulating, appending each event (to a file: SQLite with synchronous=FULL), and
+making the result.
 """
 
 import os
@@ -18,6 +20,7 @@ from admf.domain.events import OrdersFilled, TrialsCompleted
 from .peers.protocol import Bars, Outcome, Task, serve
 
 PHASE = "sweep"
+BUNDLED = {"SPX": "sp500.csv", "IXIC": "nasdaq.csv"}
 LOGICAL = ("SignalsEmitted", "OrdersPlaced", "OrdersDenied", "OrdersFilled", "OrdersCanceled")
 
 
@@ -27,13 +30,20 @@ def workflow(task: Task) -> dict[str, object]:
     sizes = int(task["options"].get("sizes", "1"))
     if sizes > 1:
         parameters["position_size.units"] = [task["units"] * (1 + size) / sizes for size in range(sizes)]
+    data: dict[str, object] = {"file": task["file"], "timeframe": task["timeframe"], "symbol": "BENCH"}
+    execution: dict[str, object] = {"fill": task["fill"], "commission": {"percent": task["fee"] * 100}}
+    risk: dict[str, object] = {"position_sizers": [{"type": "fixed", "units": task["units"]}]}
+    if "stops" in task["options"]:
+        data = {"files": BUNDLED}
+        execution["slippage"] = {"bps": 1, "volume_limit": 10, "price_impact": 0.1}
+        risk |= {"stop_loss": 5, "take_profit": 10}
     return {
         "name": "benchmark",
-        "data": {"file": task["file"], "timeframe": task["timeframe"], "symbol": "BENCH"},
+        "data": data,
         "capital": task["capital"],
-        "execution": {"fill": task["fill"], "commission": {"percent": task["fee"] * 100}},
+        "execution": execution,
         "strategies": [{"name": "cross", "type": "sma_crossover", "direction": "long"}],
-        "risk": {"position_sizers": [{"type": "fixed", "units": task["units"]}]},
+        "risk": risk,
         "log": task["options"].get("log", "full"),
         "workflow": [
             {

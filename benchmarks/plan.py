@@ -1,5 +1,6 @@
 """What is measured against what, and which goals it answers."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,9 +9,10 @@ from statistics import median
 from typing import NamedTuple
 
 import yaml
+from admf.coordinator.market_data import find_data_file, load_bars
 
 from .measuring import PEERS, Engine, Measured, kernel, one_process_each, ours, peer, ratio, take_turns
-from .ours import workflow
+from .ours import BUNDLED, workflow
 from .report import Bar, Table, spread, times
 from .workloads import Sizes, Workload, write_task
 
@@ -114,6 +116,34 @@ def whole_processes(
     ]
     header = ("work", "process", "start to exit", "of admf run")
     return found, Table("Whole processes, with warm caches", header, rows)
+
+
+def stops(sizes: Sizes, folder: Path) -> tuple[Bar, Table]:
+    """Run a sweep of two symbols whose positions have exits and whose fills are limited by volume."""
+    engine = ours("stops", folder / "stores-stops", rounds=3, workers="1", stops="1")
+    taken = take_turns(sizes.daily, [engine], folder / "stops", keep=False)[engine.name]
+    cores = os.cpu_count() or 1
+    bars = sum(len(load_bars(find_data_file(file), symbol, "1d")) for symbol, file in BUNDLED.items())
+    steps = len(sizes.daily.grid) * bars / 1e6
+    speed = steps / taken.median / cores
+    bar = Bar(
+        "stops, volume slippage, two symbols",
+        "20 million bar-steps/s per core",
+        f"{speed:.0f} million",
+        speed >= 20,
+    )
+    row = (
+        f"{len(sizes.daily.grid):,}",
+        f"{steps:,.1f} million",
+        spread(taken.seconds),
+        f"{speed:.1f} million",
+    )
+    header = ("containers", "bars of all containers", "time", "bars per second and core")
+    note = (
+        "The daily sweep on both bundled indexes, twenty years each, in one account: a stop loss of 5 %, a "
+        "take profit of 10 %, at most 10 % of a bar's volume, slippage and price impact; full log, durable."
+    )
+    return bar, Table("Stops, volume and two symbols", header, [row], note)
 
 
 def linearity(sizes: Sizes, folder: Path) -> tuple[Bar, Table]:

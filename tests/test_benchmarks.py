@@ -9,9 +9,9 @@ from admf.benchmarks import report
 from admf.benchmarks.agreement import difference
 from admf.benchmarks.measuring import Engine, Measured, kernel, ours, peer, ratio, take_turns
 from admf.benchmarks.peers.protocol import Outcome, outcome_of_fills
-from admf.benchmarks.plan import OURS, log_bars
+from admf.benchmarks.plan import OURS, log_bars, stops
 from admf.benchmarks.sessions import Answer
-from admf.benchmarks.workloads import Grid, Workload
+from admf.benchmarks.workloads import SMALL, Grid, Workload
 
 ROOT = Path(__file__).parent.parent
 SWEEP = Workload("sweep", 400, True, Grid(range(5, 8), range(12, 15)))
@@ -37,6 +37,12 @@ def test_the_bare_kernel_and_two_workers_do_what_the_engine_does(tmp_path: Path)
         assert one.answer.trades == found[OURS].answer.trades
         assert len(one.seconds) == 1
         assert ratio(found[OURS], one) is not None
+
+
+def test_the_sweep_with_stops_and_two_symbols_runs(tmp_path: Path) -> None:
+    bar, table = stops(SMALL._replace(daily=SWEEP), tmp_path)
+    assert bar.met is not None
+    assert table.rows[0][:2] == ("9", "0.1 million")
 
 
 def test_stored_rows_are_signals_orders_and_fills(tmp_path: Path) -> None:
