@@ -52,11 +52,16 @@ def apply_change(raw: Raw, change: str) -> None:
     above, below, parameter = path.strip().partition(".parameters.")
     *steps, key = [*above.split("."), "parameters", parameter] if below else above.split(".")
     phases = {str(phase.get("name")): phase for phase in raw["workflow"] if isinstance(phase, dict)}
-    if not steps and (key in phases or key == "workflow"):
+    if ".".join([*steps, key]) in {*phases, "workflow"}:
         raise ConfigurationError(
             f"--set {change}: {key!r} can't be replaced as a whole; name a key below it."
         )
-    here: object = phases[steps.pop(0)] if steps and steps[0] in phases else raw
+    here: object = raw
+    for length in range(len(steps), 0, -1):
+        # The phases of an inner workflow have dots in their names.
+        if (name := ".".join(steps[:length])) in phases:
+            here, steps = phases[name], steps[length:]
+            break
     for step in steps:
         here = _below(here, step, path)
     if not isinstance(here, dict):

@@ -8,6 +8,7 @@ from .commands import (  # noqa: F401 - importing them registers their commands
     checking,
     exchange,
     explanations,
+    graphs,
     lifecycle,
     log,
     monitoring,

@@ -8,29 +8,30 @@ import re
 from datetime import date
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 import msgspec
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from ..domain.errors import ConfigurationError, UnknownNameError
 from ..domain.events import Scalar
 
+OPTIONAL = frozenset({"optimization", "walk_forward", "trials"})
+"""Sections that only some types of phase use."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+TAGS = ("<range>", "<values>")
+"""Steps in the paths of pydantic's errors that no configuration has."""
 
 
 def _name(value: object) -> object:
     if isinstance(value, str) and not NAME.fullmatch(value):
         raise ValueError(f"a name must consist of letters, digits, '_' and '-', was {value!r}")
+    return value
+
+
+def _phase_name(value: object) -> object:
+    if isinstance(value, str):
+        for part in value.split("."):
+            _name(part)
     return value
 
 
@@ -43,6 +44,7 @@ def _value(value: object) -> object:
 
 
 Name = Annotated[str, BeforeValidator(_name)]
+PhaseName = Annotated[str, BeforeValidator(_phase_name)]
 Value = Annotated[Scalar, BeforeValidator(_value)]
 
 
@@ -53,7 +55,10 @@ class Section(BaseModel):
 
     def json_text(self) -> str:
         """Return the section as JSON with sorted keys, so that equal sections are equal texts."""
-        plain = self.model_dump(mode="json", exclude_none=True)
+        return self._text(set())
+
+    def _text(self, exclude: set[str]) -> str:
+        plain = self.model_dump(mode="json", exclude_none=True, exclude=exclude)
         return msgspec.json.encode(plain, order="deterministic").decode()
 
 
@@ -234,10 +239,6 @@ class RangeSection(Section):
         return self
 
 
-TAGS = ("<range>", "<values>")
-"""Steps in the paths of pydantic's errors that no configuration has."""
-
-
 def _tag(raw: object) -> str:
     return TAGS[0] if isinstance(raw, dict | RangeSection) else TAGS[1]
 
@@ -317,10 +318,31 @@ class MetricsSection(Section):
     bars_per_year: float | None = Field(None, gt=0.0)
 
 
-class PhaseSection(Section):
-    """One phase."""
+class RepeatSection(Section):
+    """Turns of a phase until a condition holds, `of` changes by less than `tolerance`, or all `max`."""
 
-    name: Name
+    until: str = ""
+    max: int = Field(ge=1)
+    tolerance: float | None = Field(None, gt=0.0)
+    of: str = "best.sharpe_ratio"
+
+
+class CourseSection(Section):
+    """Whether, when and how often a phase is carried out; what it does depends on none of it."""
+
+    when: str = ""
+    requires: Literal["completed", "ended"] = "completed"
+    continue_on_failure: bool = False
+    timeout_seconds: float | None = Field(None, gt=0.0)
+    retries: int = Field(0, ge=0)
+    retry_delay_seconds: float = Field(1.0, ge=0.0)
+    repeat: RepeatSection | None = None
+
+
+class WorkSection(Section):
+    """What a phase does."""
+
+    name: PhaseName
     type: str
     depends_on: tuple[str, ...] = ()
     inherit_best_from: str = ""
@@ -337,59 +359,18 @@ class PhaseSection(Section):
     shard_size: int | None = Field(None, gt=0)
 
 
+class PhaseSection(CourseSection, WorkSection):
+    """One phase."""
+
+    def work_text(self) -> str:
+        """Return what the phase does as `json_text`, without what decides whether and when it does so."""
+        return self._text({*CourseSection.model_fields})
+
+
 class WorkflowSection(Section):
     """A whole workflow, resolved: every phase states all that it needs."""
 
     name: str
     seed: int = 0
+    parallel: int = Field(1, ge=1)
     phases: Annotated[tuple[PhaseSection, ...], Field(min_length=1)]
-
-
-SectionT = TypeVar("SectionT", bound=Section)
-
-
-def read_section(model: type[SectionT], raw: object, where: str) -> SectionT:
-    """Check a raw mapping against a section.
-
-    Raises
-    ------
-    UnknownNameError
-        A key that the section does not have; names its path and the nearest match.
-    ConfigurationError
-        A value that is missing or of the wrong kind; names its path and what was found.
-    """
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-    path = _path(where, first["loc"])
-    if first["type"] == "extra_forbidden":
-        raise UnknownNameError("key", str(first["loc"][-1]), _keys(model, first["loc"][:-1]), path)
-    found = "" if first["type"] == "missing" else f", was {first['input']!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    raise ConfigurationError(f"{path}: {message[:1].lower()}{message[1:]}{found}.")
-
-
-def _path(where: str, location: tuple[int | str, ...]) -> str:
-    steps = "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}" for step in location if step not in TAGS
-    )
-    return (where + steps).removeprefix(".")
-
-
-def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the section at `location` inside a model accepts."""
-    for step in location:
-        if isinstance(step, str) and step in model.model_fields:
-            inner = _section_in(model.model_fields[step].annotation)
-            model = inner or model
-    return list(model.model_fields)
-
-
-def _section_in(annotation: object) -> type[Section] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _section_in(argument)) is not None:
-            return found
-    return None

@@ -36,6 +36,9 @@ class Coordinator:
         Follows the runs.
     create
         Whether to make a store in a file that does not exist.
+    parallel
+        How many phases that don't depend on each other run at once; as many as the workflow says, if None.
+        The log of each is the same.
 
     Examples
     --------
@@ -54,12 +57,14 @@ class Coordinator:
         workers: int = 1,
         progress: Progress | None = None,
         create: bool = True,
+        parallel: int | None = None,
     ) -> None:
         self.workspace = Workspace(store, create=create)
         option = f" --store {self.workspace.name}" if store else ""
         self._resume = "" if self.workspace.name == MEMORY else RESUME + option
         self._executor: Executor = InProcess() if workers == 1 else ProcessPool(workers)
         self._progress = progress or Silence()
+        self._parallel = parallel
 
     def execute_workflow(
         self, source: str | Path | Mapping[str, object], changes: Iterable[str] = ()
@@ -189,7 +194,7 @@ class Coordinator:
         self._executor.close()
 
     def _sequencer(self) -> Sequencer:
-        return Sequencer(self.workspace.store, self._executor, self._progress, self._resume)
+        return Sequencer(self.workspace.store, self._executor, self._progress, self._resume, self._parallel)
 
     def __enter__(self) -> "Coordinator":
         return self

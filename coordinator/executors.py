@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Protocol
 
-from ..domain.errors import AdmfError, ConfigurationError, StrategyError
+from ..domain.errors import AdmfError, ConfigurationError, ExecutorError, StrategyError
 from ..domain.topology import Containers
 from ..eventstore.codec import EncodedEvent
 from . import worker
@@ -39,8 +40,8 @@ class Executor(Protocol):
 class InProcess:
     """Simulates shards in threads of the current process, which share everything.
 
-    Compiled strategies run on all processors at once. Others are called one at a time: Python would hardly
-    run them at once, and nobody promised that they can be.
+    Compiled strategies run on all processors at once. Others are called one at a time, also where several
+    phases run at once: Python would hardly run them together, and nobody promised that they can be.
 
     Parameters
     ----------
@@ -50,10 +51,17 @@ class InProcess:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or os.cpu_count() or 1
+        self._turn = Lock()
 
     def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards."""
-        if self._threads == 1 or not simulation.is_compiled:
+        if not simulation.is_compiled:
+            for shard in shards:
+                with self._turn:
+                    events = simulation(shard)
+                yield events
+            return
+        if self._threads == 1:
             yield from map(simulation, shards)
             return
         with ThreadPoolExecutor(self._threads, thread_name_prefix="admf-shard") as pool:
@@ -64,7 +72,7 @@ class InProcess:
 
 
 class ProcessPool:
-    """Simulates shards in worker processes that share the bars and features.
+    """Simulates shards in worker processes that share the bars and features; of several phases at once.
 
     Parameters
     ----------
@@ -85,6 +93,8 @@ class ProcessPool:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers)
+        self._phases = 0
+        self._lock = Lock()
 
     def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards.
@@ -93,23 +103,36 @@ class ProcessPool:
         ------
         StrategyError
             A strategy failed in a worker.
-        AdmfError
+        ExecutorError
             A worker died, such as for want of memory.
         """
-        self._start()
+        with self._lock:
+            self._start()
+            self._phases += 1
         root = MEMORY if os.access(MEMORY, os.W_OK) else None
         with TemporaryDirectory(prefix="admf-", dir=root) as folder:
             published = publish(simulation, Path(folder))
 
+            submitted: list[Future[list[EncodedEvent]]] = []
+
             def submit(shard: Containers) -> Future[list[EncodedEvent]]:
-                return self._threads.submit(self._ask, worker.request_for(published, shard))
+                submitted[:] = [future for future in submitted if not future.done()]
+                submitted.append(self._threads.submit(self._ask, worker.request_for(published, shard)))
+                return submitted[-1]
 
             try:
                 yield from _in_order(submit, shards, 2 * self._workers)
-            except BaseException:
-                # Nobody waits for what the workers still do, and the files that they read go away.
-                self.close()
+            except BaseException as error:
+                # The files that the workers read go away: they are stopped, unless others wait for them.
+                if self._phases == 1 or isinstance(error, ExecutorError):
+                    self.close()
+                wait([future for future in submitted if not future.done()])
+                if isinstance(error, CancelledError):
+                    raise ExecutorError("the worker processes were stopped, for one of them died.") from error
                 raise
+            finally:
+                with self._lock:
+                    self._phases -= 1
 
     def close(self) -> None:
         """Stop the workers; shards that have not begun are dropped."""
@@ -147,7 +170,7 @@ class ProcessPool:
                 return events
             case worker.Failed(message=message, strategy=strategy):
                 raise StrategyError(message) if strategy else AdmfError(message)
-        raise AdmfError(
+        raise ExecutorError(
             f"one of the {self._workers} worker processes died, perhaps for want of memory; all completed "
             "work is kept. Run again with fewer --workers."
         )

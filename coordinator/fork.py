@@ -14,6 +14,7 @@ from .data_files import DataFiles
 from .differences import settings
 from .loading import Workflow, changed_workflow, resolved_workflow
 from .market_log import MarketLog
+from .references import REFERENCE
 from .run_history import RunHistory, run_history
 from .stream_writer import StreamWriter
 from .trace_query import phase_stream
@@ -80,13 +81,15 @@ def plan_fork(store: EventStore, run: str, phase: str, changes: Iterable[str] = 
     order = history.started.phases
     if phase not in order:
         raise NotFoundError(f"the run {run} has no phase {phase!r}; its phases are {', '.join(order)}.")
-    reused = {name: _reused(history, run, name) for name in order[: order.index(phase)]}
+    before_it = [name for name in order[: order.index(phase)] if name not in history.skipped]
+    reused = {name: _reused(history, run, name) for name in before_it}
     written = Workflow.from_json(history.started.configuration, history.started.folder)
     workflow = changed_workflow(written, changes)
-    before, after = resolved_workflow(written).phases, resolved_workflow(workflow).phases
-    for was, is_ in zip(before, after[: len(reused)], strict=False):
-        _require_unchanged(run, was, is_)
-    read = {section.name: section for section in before}
+    after = resolved_workflow(workflow).phases
+    read = {section.name: section for section in resolved_workflow(written).phases}
+    stated = {section.name: section for section in after}
+    for name in reused:
+        _require_unchanged(run, _settings(written, read[name]), _settings(workflow, stated[name]), name)
     feeds = {
         section.name: history.started.feeds[section.name]
         for section in after
@@ -126,15 +129,23 @@ def _reused(history: RunHistory, run: str, phase: str) -> PhaseReused:
     )
 
 
-def _require_unchanged(run: str, was: PhaseSection, is_: PhaseSection) -> None:
+def _settings(workflow: Workflow, section: PhaseSection) -> dict[str, object]:
+    """Return what a phase states, with the references that are resolved only when it begins."""
+    node = next(node for node in workflow.graph.nodes if node.name == section.name)
+    stated = section.model_dump(mode="json", exclude_none=True)
+    return dict(settings(stated)) | {
+        key: text for key, text in settings(node.work) if REFERENCE.search(str(text))
+    }
+
+
+def _require_unchanged(run: str, old: dict[str, object], new: dict[str, object], name: str) -> None:
     """Refuse a change that reaches a phase which was executed without it."""
-    old, new = (dict(settings(section.model_dump(mode="json", exclude_none=True))) for section in (was, is_))
     for key in {**old, **new}:
         if old.get(key) != new.get(key):
             raise ConfigurationError(
-                f"a fork can't change what the phases that it reuses have read, but {was.name}.{key} was "
+                f"a fork can't change what the phases that it reuses have read, but {name}.{key} was "
                 f"{old.get(key, 'not set')} in the run {run}, and would be {new.get(key, 'not set')}. "
-                f"Make the change for later phases only, or fork from {was.name!r}."
+                f"Make the change for later phases only, or fork from {name!r}."
             )
 
 

@@ -5,6 +5,7 @@ name under ``workflow``, and a phase type under ``workflow``, which makes a work
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,13 @@ import msgspec
 from ..domain.errors import ConfigurationError, UnknownNameError
 from ..domain.search_space import derived_seed
 from .changes import SOURCES, apply_change, mapping, merged
-from .configuration import PhaseSection, WorkflowSection, read_section
+from .configuration import OPTIONAL, CourseSection, PhaseSection, WorkflowSection
+from .phase_graph import Node, PhaseGraph, phase_graph
 from .phases import PHASES
+from .references import PREVIOUS, resolved
+from .section_reading import read_section
 from .sources import Raw, parsed, read_source, templates
+from .subworkflows import flattened
 
 SHARED = (
     "data",
@@ -31,27 +36,40 @@ SHARED = (
 """Sections that may stand beside ``workflow``, where they apply to every phase."""
 WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
-OPTIONAL = frozenset({"optimization", "walk_forward", "trials"})
-"""Sections that only some types of phase use."""
-NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL}
+NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL, *CourseSection.model_fields}
 """What a phase never takes over from the phase that it inherits from."""
 SIGNAL_REPLAY = "signal_replay"
 MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
 """Words that ``workflow.type`` may be where ``workflow.phases`` says everything."""
 
 
-class Workflow(msgspec.Struct, frozen=True):
-    """A workflow as written: its name, seed and phases, raw, and the folder that file names start from."""
+class Workflow(msgspec.Struct, frozen=True, dict=True):
+    """A workflow as written: its name, seed and phases, raw, and the folder that file names start from.
+
+    At most `parallel` phases are carried out at once.
+    """
 
     name: str
     seed: int
     phases: tuple[Raw, ...]
     shared: Raw
     folder: Path
+    parallel: int = 1
+
+    @cached_property
+    def graph(self) -> PhaseGraph:
+        """Its phases in the order of their execution; raises as `phase_graph`."""
+        return phase_graph(self.phases)
 
     def to_json(self) -> str:
         """Return all but the folder as JSON with sorted keys."""
-        written = {"name": self.name, "seed": self.seed, "phases": self.phases, "shared": self.shared}
+        written = {
+            "name": self.name,
+            "seed": self.seed,
+            "parallel": self.parallel,
+            "phases": self.phases,
+            "shared": self.shared,
+        }
         return msgspec.json.encode(written, order="deterministic").decode()
 
     @classmethod
@@ -59,7 +77,12 @@ class Workflow(msgspec.Struct, frozen=True):
         """Restore a workflow from what `to_json` returned."""
         written = msgspec.json.decode(text)
         return cls(
-            written["name"], written["seed"], tuple(written["phases"]), written["shared"], Path(folder)
+            written["name"],
+            written["seed"],
+            tuple(written["phases"]),
+            written["shared"],
+            Path(folder),
+            written.get("parallel", 1),
         )
 
 
@@ -82,7 +105,7 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
         The source is not a mapping with a ``workflow``, or a change does not fit.
     """
     raw, name, folder = read_source(source)
-    return _workflow(_expanded(raw), changes, name, folder)
+    return _workflow(flattened(_expanded(raw), folder, _expanded), changes, name, folder)
 
 
 def changed_workflow(workflow: Workflow, changes: Iterable[str]) -> Workflow:
@@ -93,7 +116,8 @@ def changed_workflow(workflow: Workflow, changes: Iterable[str]) -> Workflow:
     ConfigurationError
         A change does not fit.
     """
-    written = {"name": workflow.name, "seed": workflow.seed, **workflow.shared, "workflow": workflow.phases}
+    own = {"name": workflow.name, "seed": workflow.seed, "parallel": workflow.parallel}
+    written = {**own, **workflow.shared, "workflow": workflow.phases}
     raw: Raw = msgspec.to_builtins(written)
     return _workflow({**raw, "workflow": list(raw["workflow"])}, changes, workflow.name, workflow.folder)
 
@@ -107,47 +131,71 @@ def _workflow(raw: Raw, changes: Iterable[str], name: str, folder: Path) -> Work
     phases = tuple(map(_phase_in_full, raw.pop("workflow")))
     shared = {key: raw.pop(key) for key in SHARED if key in raw}
     _check_shared(shared, written)
-    name, seed = str(raw.pop("name", name)), _seed(raw.pop("seed", 0))
+    name, seed = str(raw.pop("name", name)), _whole(raw.pop("seed", 0), "seed", 0)
+    parallel = _whole(raw.pop("parallel", 1), "parallel", 1)
     if raw:
-        known = {*SHARED, "name", "seed", "workflow", "strategy", "data_file"}
+        known = {*SHARED, "name", "seed", "parallel", "workflow", "strategy", "data_file"}
         raise UnknownNameError("key", next(iter(raw)), known, next(iter(raw)))
-    return Workflow(name, seed, phases, shared, folder)
+    return Workflow(name, seed, phases, shared, folder, parallel)
 
 
 def resolved_workflow(workflow: Workflow) -> WorkflowSection:
     """Resolve every phase, in the order of execution, as far as that is possible before the first has run.
 
     A phase that inherits takes over what its source states, with the parameters that the source starts from.
+    What refers to an output is left out, or has its default.
 
     Raises
     ------
     ConfigurationError
         A section is wrong, a name stands twice, a reference leads nowhere or in a circle.
     """
-    resolved: dict[str, PhaseSection] = {}
-    for raw, where in ordered_phases(workflow):
-        source = resolved.get(str(raw.get("inherit_best_from", "")))
-        phase = resolved_phase(workflow, raw, source, where)
-        resolved[phase.name] = phase
-    return WorkflowSection(name=workflow.name, seed=workflow.seed, phases=tuple(resolved.values()))
+    found: dict[str, PhaseSection] = {}
+    nodes = workflow.graph.nodes
+    later = (PREVIOUS, *(node.name for node in nodes))
+    for node in nodes:
+        source = found.get(str(node.work.get("inherit_best_from", "")))
+        found[node.name] = resolved_phase(workflow, node, source, {}, later)
+    return WorkflowSection(
+        name=workflow.name, seed=workflow.seed, parallel=workflow.parallel, phases=tuple(found.values())
+    )
 
 
-def resolved_phase(workflow: Workflow, raw: Raw, source: PhaseSection | None, where: str) -> PhaseSection:
+def resolved_phase(
+    workflow: Workflow,
+    node: Node,
+    source: PhaseSection | None,
+    values: Mapping[str, object],
+    later: Iterable[str] = (),
+    turn: int = 1,
+) -> PhaseSection:
     """Merge the sections of a workflow, those of the phase that it inherits from, and a phase's own.
 
     Sections that its type does not use are left out, and refused where the phase itself states them. Dates of
     its own replace both dates of its source.
 
+    Parameters
+    ----------
+    workflow, node
+        The phase.
+    source
+        The phase that it inherits from, if there is one.
+    values, later
+        What its references lead to, and the phases whose outputs are not known yet; see `resolved`.
+    turn
+        Which turn it is for; those of a search by chance have seeds of their own.
+
     Raises
     ------
     ConfigurationError
-        A section is wrong, or of no use to the phase.
+        A section is wrong, of no use to the phase, or refers to what is not there.
     """
-    kind = str(raw.get("type", ""))
-    unused = OPTIONAL - PHASES.get(kind, f"{where}.type").sections
+    where = node.where
+    raw = mapping(resolved(node.work, values, where, tuple(later)), where)
+    unused = OPTIONAL - PHASES.get(node.type, f"{where}.type").sections
     if refused := unused & set(raw):
         raise ConfigurationError(
-            f"{where}: a phase of type {kind!r} does not use {', '.join(sorted(refused))}."
+            f"{where}: a phase of type {node.type!r} does not use {', '.join(sorted(refused))}."
         )
     basis = {key: value for key, value in workflow.shared.items() if key not in unused}
     if source is not None:
@@ -157,52 +205,19 @@ def resolved_phase(workflow: Workflow, raw: Raw, source: PhaseSection | None, wh
                 key: value for key, value in inherited["data"].items() if key not in ("start", "end")
             }
         basis = merged({key: basis[key] for key in basis if key in OPTIONAL}, inherited)
-    stated = merged(basis, raw)
-    before = [*stated.get("depends_on", ()), *filter(None, [stated.get("inherit_best_from")])]
-    phase = read_section(PhaseSection, {**stated, "depends_on": tuple(dict.fromkeys(before))}, where)
-    return _seeded(phase, workflow.seed)
+    course = node.course.model_dump(exclude_unset=True)
+    stated = {**merged(basis, raw), **course, "depends_on": node.before}
+    return _seeded(read_section(PhaseSection, stated, where), workflow.seed, turn)
 
 
-def _seeded(phase: PhaseSection, seed: int) -> PhaseSection:
-    """Give a search by chance a seed that follows from the workflow's and the name of the phase."""
+def _seeded(phase: PhaseSection, seed: int, turn: int) -> PhaseSection:
+    """Give a search by chance a seed that follows from the workflow's and the name of the phase and turn."""
     study = phase.optimization
     if study is None or study.algorithm == "grid" or study.seed is not None:
         return phase
-    own = study.model_copy(update={"seed": derived_seed(seed, phase.name)})
+    name = phase.name if turn == 1 else f"{phase.name}#{turn}"
+    own = study.model_copy(update={"seed": derived_seed(seed, name)})
     return phase.model_copy(update={"optimization": own})
-
-
-def ordered_phases(workflow: Workflow) -> list[tuple[Raw, str]]:
-    """Return the phases with their paths, each after those that it depends on, else as written."""
-    waiting: dict[str, tuple[Raw, str, set[str]]] = {}
-    for index, raw in enumerate(workflow.phases):
-        where = f"workflow.phases[{index}]"
-        if not isinstance(raw, dict) or "name" not in raw:
-            raise ConfigurationError(f"{where}: a phase must be a mapping with a name, was {raw!r}.")
-        name = str(raw["name"])
-        if name in waiting:
-            raise ConfigurationError(f"{where}.name: two phases are called {name!r}; names must differ.")
-        before = raw.get("depends_on", ())
-        if not isinstance(before, list | tuple):
-            raise ConfigurationError(f"{where}.depends_on: must be a list of phase names, was {before!r}.")
-        inherited = raw.get("inherit_best_from")
-        waiting[name] = (raw, where, {*map(str, before), *([str(inherited)] if inherited else [])})
-    for _, where, before in waiting.values():
-        for name in sorted(before - set(waiting)):
-            raise UnknownNameError("phase", name, waiting, where)
-    done: list[tuple[Raw, str]] = []
-    ready = [name for name in waiting if not waiting[name][2]]
-    while ready:
-        raw, where, _ = waiting.pop(ready[0])
-        done.append((raw, where))
-        for _, _, before in waiting.values():
-            before.discard(str(raw["name"]))
-        ready = [name for name in waiting if not waiting[name][2]]
-    if waiting:
-        raise ConfigurationError(
-            f"workflow.phases: {', '.join(waiting)} depend on each other in a circle; remove one dependency."
-        )
-    return done
 
 
 def _check_shared(shared: Raw, phases: list[Raw]) -> None:
@@ -279,7 +294,7 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
     )
 
 
-def _seed(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(f"seed: must be a whole number of at least 0, was {value!r}.")
+def _whole(value: object, key: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{key}: must be a whole number of at least {least}, was {value!r}.")
     return value

@@ -80,9 +80,18 @@ class PhaseExecution(msgspec.Struct, frozen=True):
     folder: Path
     accept_code: bool = False
 
-    def run(self, section: PhaseSection, feeds: tuple[Feed, ...], trace: Trace, *guards: Subscriber) -> None:
+    def run(
+        self,
+        section: PhaseSection,
+        feeds: tuple[Feed, ...],
+        trace: Trace,
+        *guards: Subscriber,
+        reads: tuple[str, ...] = (),
+        clock: Subscriber | None = None,
+    ) -> None:
         """Execute a phase and hand everything that happens to `trace`, after the `guards` let it pass.
 
+        `reads` names the phases that its section has taken values from; `clock` is told what is durable.
         What the trace knows already is not simulated again. The bus lives as long as this call, also when the
         phase fails.
 
@@ -100,14 +109,15 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         planned = kind.plan(section, topology, window)
         run = trace.head.stream.partition("/")[0]
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
-        with PhaseBus(*guards, trace, TrialCounter(self.progress)) as bus:
+        clocks = [clock] if clock else []
+        with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
             features = () if source else needed_features(topology, planned)
             study = section.optimization if "optimization" in kind.sections else None
             started = self._same_start(
                 PhaseStarted(
                     phase=section.name,
                     type=section.type,
-                    configuration=section.json_text(),
+                    configuration=section.work_text(),
                     depends_on=section.depends_on,
                     feeds=feeds,
                     strategies=tuple(slot.name for slot in topology.slots),
@@ -116,6 +126,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                     metric_profile=section.metrics.profile,
                     code=_code(topology) | sampler_code(study),
                     planned=planned_trials(study, planned),
+                    reads=reads,
                 ),
                 trace.recorded_start(),
             )

@@ -128,7 +128,7 @@ def replay_run(
     executor, progress
         Where shards are simulated, and who follows.
     phase
-        The only phase to replay; all of them where it is empty.
+        The only phase to replay, with all its turns; all of them where it is empty.
     accept_code
         Whether to replay with code that has changed since.
 
@@ -141,22 +141,25 @@ def replay_run(
     """
     history = run_history(store, run)
     started, trace = history.started, TraceQuery(store)
-    begun = [name for name in started.phases if store.head(trace.stream(run, name)).version]
+    begun = {
+        name: turns for name in started.phases if store.head((turns := trace.turns(run, name))[0]).version
+    }
     if phase and phase not in begun:
         raise NotFoundError(
             f"the run {run} has begun no phase {phase!r}; it has begun {', '.join(begun) or 'none'}."
         )
-    chosen = [phase] if phase else begun
+    chosen = [(name, stream) for name, turns in begun.items() if phase in ("", name) for stream in turns]
     execution = PhaseExecution(MarketLog(store), trace, executor, progress, Path(started.folder), accept_code)
     replays = []
-    for number, name in enumerate(chosen, start=1):
+    for number, (name, stream) in enumerate(chosen, start=1):
         if (reused := history.reused.get(name)) is not None:
             head = (reused.events, reused.rows, reused.head_hash)
             replays.append(PhaseReplay(name, reused.stream, "reused", *head))
             continue
-        progress.phase_started(name, number, len(chosen))
-        replays.append(_replay_phase(execution, Comparison(store, trace.stream(run, name)), name))
-        progress.phase_completed(name)
+        turn = stream.partition("/")[2]
+        progress.phase_started(turn, number, len(chosen))
+        replays.append(_replay_phase(execution, Comparison(store, stream), turn))
+        progress.phase_completed(turn)
     return tuple(replays)
 
 
@@ -165,5 +168,5 @@ def _replay_phase(execution: PhaseExecution, comparison: Comparison, phase: str)
     if recorded is not None:
         section = PhaseSection.model_validate_json(recorded.configuration)
         with suppress(_FinishedError):
-            execution.run(section, recorded.feeds, comparison)
+            execution.run(section, recorded.feeds, comparison, reads=recorded.reads)
     return comparison.result(phase)

@@ -7,12 +7,12 @@ import msgspec
 
 from ..domain.bars import iso_day
 from ..domain.errors import NotFoundError
-from ..domain.events import PhaseOutput, PhaseStarted, Scalar
+from ..domain.events import PhaseCompleted, PhaseOutput, PhaseReused, PhaseStarted, Scalar
 from .configuration import PhaseSection
 from .extraction import Row, extracted_results
 from .market_log import MarketLog
 from .run_history import RunHistory, run_history
-from .trace_query import TraceQuery, phase_stream
+from .trace_query import TraceQuery
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,11 +24,17 @@ FRACTIONS = frozenset({"total_return", "annual_return", "max_drawdown", "win_rat
 """Headline metrics that are shown as percentages."""
 
 
+ENDED_OTHERWISE = frozenset({"failed", "skipped"})
+"""Statuses of phases that handed nothing on."""
+
+
 class PhaseResult:
     """What came of one phase.
 
     Its attributes can also be read by key: ``phase["extracted_results"]``. ``executed_by`` is the run that it
-    belongs to: of a reused phase, another one than the result's.
+    belongs to: of a reused phase, another one than the result's. ``turn`` is what the read models call it, of
+    a phase that repeats its last turn, such as ``refine#3``; ``reason`` says why it was skipped, failed, or
+    did not take another turn.
     """
 
     def __init__(self, workspace: Workspace, history: RunHistory, name: str) -> None:
@@ -36,9 +42,10 @@ class PhaseResult:
         self._workspace = workspace
         self._run = history.head.stream
         self.name = name
-        self.stream = done.stream if done else phase_stream(self._run, name)
-        self.executed_by = self.stream.partition("/")[0]
-        self.status = "reused" if name in history.reused else history.phase_status(name)
+        self.stream = done.stream if done else TraceQuery(workspace.store).stream(self._run, name)
+        self.executed_by, _, self.turn = self.stream.partition("/")
+        self.status = history.phase_status(name)
+        self.reason = history.skipped.get(name) or history.failed.get(name) or _end_of_loop(done)
         self.head_hash = done.head_hash if done else ""
         self.events = done.events if done else 0
         self.rows = done.rows if done else 0
@@ -126,7 +133,7 @@ class PhaseResult:
     def _frame(self, source: str, condition: str = "", *parameters: object) -> "pd.DataFrame":
         sql = f"SELECT * EXCLUDE (run, phase) FROM {source} WHERE run = ? AND phase = ? "
         order = condition or "ORDER BY ALL"
-        return self._workspace.read_models.frame(sql + order, (self.executed_by, self.name, *parameters))
+        return self._workspace.read_models.frame(sql + order, (self.executed_by, self.turn, *parameters))
 
 
 class WorkflowResult:
@@ -157,7 +164,7 @@ class WorkflowResult:
         self.status = history.status
         self.warnings = warnings
         phases = [PhaseResult(workspace, history, name) for name in history.started.phases]
-        self.phases = {phase.name: phase for phase in phases if phase.type or phase.status == "failed"}
+        self.phases = {phase.name: phase for phase in phases if phase.type or phase.status in ENDED_OTHERWISE}
 
     def __getitem__(self, key: str) -> object:
         views: dict[str, object] = {
@@ -167,6 +174,11 @@ class WorkflowResult:
             "results": {"phase_results": self.phases},
         }
         return views[key]
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the phases that failed."""
+        return [phase.name for phase in self.phases.values() if phase.status == "failed"]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -193,6 +205,8 @@ class WorkflowResult:
         lines = [f"{self.name}  {self.run}  {self.status}"]
         for phase in self.phases.values():
             lines.append(f"\n{phase.name} ({phase.type}, {phase.status}, {phase.rows:,} rows)")
+            if phase.reason:
+                lines.append(f"  {phase.reason}")
             if not phase.ended_well:
                 continue
             output = phase.output
@@ -204,6 +218,10 @@ class WorkflowResult:
             lines += [f"  {name:<14} {shown(name, output.metrics[name]):>10}" for name in HEADLINE]
             lines.append(f"  head hash      {phase.head_hash}")
         return "\n".join(lines)
+
+
+def _end_of_loop(done: PhaseCompleted | PhaseReused | None) -> str:
+    return done.reason if isinstance(done, PhaseCompleted) else ""
 
 
 def shown(metric: str, value: float) -> str:

@@ -92,7 +92,7 @@ def run_entry(workspace: Workspace, run: str) -> RunEntry:
         sharpe_ratio=sharpe,
         forked_from=history.started.forked_from or None,
         error=f"phase {', '.join(history.failed)}: {history.reason}"
-        if history.failed
+        if history.status == "failed"
         else history.reason or None,
     )
 
@@ -133,4 +133,7 @@ def find_stream(workspace: Workspace, part: str) -> str:
         return part
     name, _, phase = part.partition("/")
     run = find_run(workspace, name)
-    return TraceQuery(workspace.store).stream(run, phase) if phase else run
+    stream = f"{run}/{phase}" if phase else run
+    if workspace.store.head(stream).version:
+        return stream
+    return TraceQuery(workspace.store).stream(run, phase)

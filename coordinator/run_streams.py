@@ -30,7 +30,7 @@ def _collect(store: EventStore, run: str, heads: dict[str, Head]) -> None:
     _put(store, run, heads)
     trace = TraceQuery(store)
     feeds = [feed.stream for read in started.feeds.values() for feed in read]
-    phases = [trace.stream(run, phase) for phase in started.phases]
+    phases = [stream for phase in started.phases for stream in trace.turns(run, phase)]
     for stream in phases:
         if stream.startswith(f"{run}/"):
             _put(store, stream, heads)

@@ -1,7 +1,7 @@
-"""Running the phases of a workflow in order, and what passes from one to the next."""
+"""Running workflows: from the start, from where a run was stopped, or from a phase of another run."""
 
 import platform
-from collections.abc import Collection
+from collections.abc import Mapping
 from importlib.metadata import version
 from os import getpid
 
@@ -17,9 +17,7 @@ from ..domain.errors import (
 from ..domain.events import (
     Event,
     Feed,
-    PhaseCompleted,
     PhaseFailed,
-    Scalar,
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
@@ -28,26 +26,25 @@ from ..domain.events import (
 )
 from ..eventstore.record import Head
 from ..eventstore.store import EventStore
-from .configuration import PhaseSection
 from .data_files import DataFiles
 from .executors import Executor
 from .fork import Fork, record_fork
-from .loading import Workflow, ordered_phases, resolved_phase, resolved_workflow
+from .loading import Workflow, resolved_workflow
 from .market_log import MarketLog
 from .phase_execution import PhaseExecution
+from .phase_run import PhaseError, PhaseRun, Stop
 from .progress import Progress
 from .run_history import run_history
-from .sources import Raw
-from .stream_writer import Journal, Tracer
-from .trace_query import TraceQuery, phase_stream
+from .stream_writer import Journal, Outbox
+from .trace_query import TraceQuery
 
 RESUME = "admf resume {run}"
 
 
 class Sequencer:
-    """Runs workflows: one phase after the other, in the order of their dependencies.
+    """Runs workflows: each phase after those that it depends on, one after the other or several at once.
 
-    It owns what passes from phase to phase, and lets nothing pass but through the streams.
+    It keeps the journal of a run; what passes from phase to phase passes through their streams.
 
     Parameters
     ----------
@@ -59,16 +56,23 @@ class Sequencer:
         Follows the run.
     resume
         The command that carries a run on, for messages; empty where there is none.
+    parallel
+        How many phases may be carried out at once; as many as the workflow says, if None.
     """
 
     def __init__(
-        self, store: EventStore, executor: Executor, progress: Progress, resume: str = RESUME
+        self,
+        store: EventStore,
+        executor: Executor,
+        progress: Progress,
+        resume: str = RESUME,
+        parallel: int | None = None,
     ) -> None:
         self._store = store
         self._resume = resume
         self._executor = executor
         self._progress = progress
-        self._trace = TraceQuery(store)
+        self._parallel = parallel
 
     def run(self, workflow: Workflow, workflow_id: str, files: DataFiles | None = None) -> None:
         """Run a workflow from its beginning, as the run called `workflow_id`; `files` may be open already.
@@ -102,13 +106,15 @@ class Sequencer:
         started = _workflow_started(plan.workflow, feeds, forked_from=plan.address)
         journal.append([started, *plan.reused.values()])
         record_fork(self._store, plan.address, workflow_id)
-        self._go_on(plan.workflow, journal, self._execution(plan.workflow, market), feeds, plan.reused)
+        outcomes = dict.fromkeys(plan.reused, "reused")
+        self._go_on(plan.workflow, journal, self._execution(plan.workflow, market), feeds, outcomes)
 
     def resume(self, workflow_id: str, *, accept_code: bool = False) -> None:
-        """Carry a run on where it was stopped; a run that is completed stays as it is.
+        """Carry a run on where it was stopped; a run whose phases all ended well stays as it is.
 
-        Phases that were completed, and shards that were appended, are not executed again. A process that
-        still carries the run on finds out, and stops.
+        Phases that were completed, and shards that were appended, are not executed again. Those that failed
+        are, if the run came to its end, and so may be those that were skipped. A process that still carries
+        the run on finds out, and stops.
 
         Raises
         ------
@@ -122,7 +128,7 @@ class Sequencer:
             As `run`.
         """
         history = run_history(self._store, workflow_id)
-        if history.status == "completed":
+        if history.status == "completed" and not history.failed:
             return
         workflow = Workflow.from_json(history.started.configuration, history.started.folder)
         journal = Journal(self._store, history.head)
@@ -136,13 +142,13 @@ class Sequencer:
         if history.started.forked_from:
             record_fork(self._store, history.started.forked_from, workflow_id)
         execution = self._execution(workflow, MarketLog(self._store), accept_code=accept_code)
-        self._go_on(workflow, journal, execution, history.started.feeds, history.done)
+        self._go_on(workflow, journal, execution, history.started.feeds, history.settled, history.turns)
 
     def _execution(
         self, workflow: Workflow, market: MarketLog, *, accept_code: bool = False
     ) -> PhaseExecution:
         return PhaseExecution(
-            market, self._trace, self._executor, self._progress, workflow.folder, accept_code
+            market, TraceQuery(self._store), self._executor, self._progress, workflow.folder, accept_code
         )
 
     def _go_on(
@@ -150,45 +156,49 @@ class Sequencer:
         workflow: Workflow,
         journal: Journal,
         execution: PhaseExecution,
-        feeds: dict[str, tuple[Feed, ...]],
-        done: Collection[str] = (),
+        feeds: Mapping[str, tuple[Feed, ...]],
+        outcomes: Mapping[str, str] | None = None,
+        turns: Mapping[str, int] | None = None,
     ) -> None:
-        """Execute the phases that are not done, and write the journal of the run to its end."""
-        phases = ordered_phases(workflow)
-        workflow_id, name = journal.head.stream, ""
+        """Carry out the phases that have not ended, and write the journal of the run to its end."""
+        workflow_id, ended = journal.head.stream, dict(outcomes or {})
+        outbox = Outbox(journal, [node.name for node in workflow.graph.nodes if node.name not in ended])
+        phases = PhaseRun(
+            workflow=workflow,
+            feeds=feeds,
+            store=self._store,
+            journal=journal,
+            outbox=outbox,
+            execution=execution,
+            outcomes=ended,
+            turns=dict(turns or {}),
+            stop=Stop(),
+        )
         try:
-            for number, (raw, where) in enumerate(phases, start=1):
-                name = str(raw["name"])
-                if name in done:
-                    continue
-                self._progress.phase_started(name, number, len(phases))
-                section = self._section(workflow, workflow_id, raw, where)
-                stream, cause = phase_stream(workflow_id, name), self._cause(workflow_id, section)
-                tracer = Tracer(self._store, stream, cause)
-                execution.run(section, feeds[name], tracer, journal)
-                journal.append([_phase_completed(name, tracer.head)], cause=f"{stream}#{tracer.head.rows}")
-                self._progress.phase_completed(name)
+            phases.carry_out(self._parallel or workflow.parallel)
         except CanceledError as error:
             # The journal belongs to somebody else now.
             self._advise(error, workflow_id)
             raise
         except ConflictError:
             raise
-        except Exception as error:
-            error.add_note(
+        except PhaseError as failure:
+            name, cause = failure.phase, failure.error
+            cause.add_note(
                 f"The phase {name} of the run {workflow_id} failed; all that was logged stays valid."
             )
-            self._advise(error, workflow_id)
-            failed = PhaseFailed(phase=name, error=type(error).__name__, message=str(error))
-            _log_end(journal, error, failed, WorkflowFailed(phase=name, message=str(error)))
-            raise
+            self._advise(cause, workflow_id)
+            failed = PhaseFailed(phase=name, error=type(cause).__name__, message=str(cause))
+            _log_end(journal, outbox, cause, failed, WorkflowFailed(phase=name, message=str(cause)))
+            raise cause from cause.__cause__
         except KeyboardInterrupt as interrupt:
+            name = ", ".join(phases.under_way)
             interrupt.add_note(
                 f"The run {workflow_id} was canceled in the phase {name}; all that was logged is kept."
             )
             self._advise(interrupt, workflow_id)
             canceled = WorkflowCanceled(reason=f"interrupted during the phase {name}")
-            _log_end(journal, interrupt, canceled)
+            _log_end(journal, outbox, interrupt, canceled)
             raise
         journal.append([WorkflowCompleted()])
 
@@ -204,23 +214,6 @@ class Sequencer:
                 pass
             case _:
                 error.add_note(f"`{command}` carries it on.")
-
-    def _section(self, workflow: Workflow, workflow_id: str, raw: Raw, where: str) -> PhaseSection:
-        """Resolve a phase with what the phase that it inherits from has handed on, read from its stream."""
-        source = str(raw.get("inherit_best_from", ""))
-        if not source:
-            return resolved_phase(workflow, raw, None, where)
-        stated = self._trace.get_phase_configuration(workflow_id, source)
-        best = self._trace.get_phase_output(workflow_id, source).best
-        section = PhaseSection.model_validate_json(stated)
-        inherited = with_parameters(section, best.parameters) if best else section
-        return resolved_phase(workflow, raw, inherited, where)
-
-    def _cause(self, workflow_id: str, section: PhaseSection) -> str:
-        """Address of the event that led to a phase: what it inherits, else the start of the workflow."""
-        if section.inherit_best_from:
-            return self._trace.output_address(workflow_id, section.inherit_best_from)
-        return f"{workflow_id}#1"
 
 
 def cancel_run(store: EventStore, workflow_id: str) -> bool:
@@ -240,28 +233,10 @@ def cancel_run(store: EventStore, workflow_id: str) -> bool:
     return True
 
 
-def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> PhaseSection:
-    """Return a section whose strategies, sizer and exits have these parameters, such as ``cross.fast``."""
-    strategies = []
-    for strategy in section.strategies:
-        prefix = f"{strategy.name}."
-        own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
-        strategies.append(strategy.model_copy(update={"parameters": {**strategy.parameters, **own}}))
-    sizers = []
-    for sizer in section.risk.position_sizers:
-        prefix = f"{sizer.name}."
-        own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
-        sizers.append(sizer.model_copy(update=own))
-    exits = {
-        name.removeprefix("risk."): value for name, value in parameters.items() if name.startswith("risk.")
-    }
-    risk = section.risk.model_copy(update={"position_sizers": tuple(sizers), **exits})
-    return section.model_copy(update={"strategies": tuple(strategies), "risk": risk})
-
-
-def _log_end(journal: Journal, cause: BaseException, *events: Event) -> None:
+def _log_end(journal: Journal, outbox: Outbox, cause: BaseException, *events: Event) -> None:
     """Append how a run ended; if that fails too, it is what `cause` has led to, and must not hide it."""
     try:
+        outbox.flush()
         journal.append(events)
     except (CanceledError, StoreError) as error:
         cause.add_note(f"This could not be logged: {error}")
@@ -282,14 +257,4 @@ def _workflow_started(
         python_version=platform.python_version(),
         host=platform.node(),
         process=getpid(),
-    )
-
-
-def _phase_completed(phase: str, head: Head) -> PhaseCompleted:
-    return PhaseCompleted(
-        phase=phase,
-        stream=head.stream,
-        events=head.version,
-        rows=head.rows,
-        head_hash=head.content_hash.hex(),
     )

@@ -1,6 +1,7 @@
 """How far runs have come, read from their streams."""
 
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,7 +15,7 @@ from ..domain.events import (
 from ..eventstore.store import EventStore
 from .process_state import shown_status
 from .run_history import RunHistory, run_history
-from .trace_query import phase_stream
+from .trace_query import TraceQuery
 
 SECOND = 1e9
 
@@ -35,9 +36,12 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     elapsed
         Seconds since then, or until it ended.
     completed, phases
-        Number of phases that are completed or reused, and of all.
+        Number of phases that have ended, or need not be executed any more, and of all.
+    skipped, failed
+        Names of those that were skipped, and of those that failed.
     phase
-        The phase that it is in, or was in when it stopped; empty where none is left.
+        The phase that it is in, or was in when it stopped, of several the first; ``phase#2`` in the second
+        turn of one that repeats; empty where none is left.
     shards, trials
         Of that phase, how many were completed.
     planned
@@ -57,6 +61,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     elapsed: float
     completed: int
     phases: int
+    skipped: tuple[str, ...]
+    failed: tuple[str, ...]
     phase: str
     shards: int
     trials: int
@@ -72,7 +78,7 @@ class PassedOver(msgspec.Struct, frozen=True):
     Attributes
     ----------
     phases
-        Names of the phases that are completed or reused.
+        Names of the phases that have ended for good.
     phase
         The phase that it goes on with; empty where none is left.
     shards, trials
@@ -113,8 +119,10 @@ def run_status(store: EventStore, run: str) -> RunStatus:
         There is no such run.
     """
     history = run_history(store, run)
-    phase = next((name for name in history.started.phases if name not in history.done), "")
-    pace = _pace(store, phase_stream(run, phase), history) if phase else _PhasePace()
+    tried_again = history.failed if history.status == "failed" else ()
+    ended = [name for name in history.outcomes if name not in tried_again]
+    stream = _next_stream(store, history, ended)
+    pace = _pace(store, stream, history) if stream else _PhasePace()
     status = shown_status(history)
     end = time.time_ns() if status == "running" else max(history.ended_at, pace.until)
     return RunStatus(
@@ -124,9 +132,11 @@ def run_status(store: EventStore, run: str) -> RunStatus:
         reason=history.reason,
         started_at=datetime.fromtimestamp(history.began_at / SECOND, UTC),
         elapsed=max(0, end - history.began_at) / SECOND,
-        completed=len(history.done),
+        completed=len(ended),
         phases=len(history.started.phases),
-        phase=phase,
+        skipped=tuple(history.skipped),
+        failed=tuple(history.failed),
+        phase=stream.partition("/")[2],
         shards=pace.shards,
         trials=pace.trials,
         planned=max(pace.planned, pace.trials),
@@ -138,9 +148,18 @@ def run_status(store: EventStore, run: str) -> RunStatus:
 
 def passed_over(store: EventStore, run: str) -> PassedOver:
     """Tell what resuming a run would not execute again; raises like `run_status`."""
-    history, status = run_history(store, run), run_status(store, run)
-    phases = tuple(name for name in history.started.phases if name in history.done)
-    return PassedOver(phases, status.phase, status.shards, status.trials)
+    history = run_history(store, run)
+    settled = history.settled
+    stream = _next_stream(store, history, settled)
+    pace = _pace(store, stream, history) if stream else _PhasePace()
+    phases = tuple(name for name in history.started.phases if name in settled)
+    return PassedOver(phases, stream.partition("/")[2], pace.shards, pace.trials)
+
+
+def _next_stream(store: EventStore, history: RunHistory, ended: Collection[str]) -> str:
+    """Return the stream of the first phase that has not ended, in its last turn; empty where none is left."""
+    phase = next((name for name in history.started.phases if name not in ended), "")
+    return TraceQuery(store).stream(history.head.stream, phase) if phase else ""
 
 
 def _pace(store: EventStore, stream: str, history: RunHistory) -> _PhasePace:

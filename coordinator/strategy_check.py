@@ -10,8 +10,9 @@ import numpy as np
 from ..domain.bars import Bars, iso_time
 from ..domain.errors import DataError, StrategyError
 from ..domain.events import Float64, Scalar
+from ..domain.expressions import satisfied
 from ..domain.perturbation import PERTURBATIONS, without_first
-from ..domain.search import grid, satisfied
+from ..domain.search import grid
 from ..domain.strategies import Strategy
 from .components import find_strategy, strategy_types
 from .strategy_run import Point, inputs_of, targets_elsewhere, targets_of

@@ -1,6 +1,7 @@
 """Writing streams: the journal of a workflow, and the tracer of a phase."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import RLock
 
 from ..domain.errors import CanceledError, ChangedError, ConflictError
 from ..domain.events import (
@@ -53,19 +54,25 @@ class StreamWriter:
 class Journal(StreamWriter):
     """Writes the stream of a workflow, and notices when somebody else does.
 
-    That another run was forked from this one is noted in between, and stops nobody.
+    That another run was forked from this one is noted in between, and stops nobody. Phases in several threads
+    may share it.
     """
+
+    def __init__(self, store: EventStore, head: Head) -> None:
+        super().__init__(store, head)
+        self._lock = RLock()
 
     def append(self, events: Sequence[Event | EncodedEvent], cause: str = "") -> Head:
         """Append a group and return where the stream ends now; raises like `receive`."""
-        while True:
-            known = self.head
-            try:
-                return super().append(events, cause)
-            except ConflictError:
-                self.receive(())
-                if self.head == known:
-                    raise
+        with self._lock:
+            while True:
+                known = self.head
+                try:
+                    return super().append(events, cause)
+                except ConflictError:
+                    self.receive(())
+                    if self.head == known:
+                        raise
 
     def receive(self, events: Sequence[EncodedEvent]) -> None:  # noqa: ARG002
         """Let a phase go on, as the first subscriber of its bus, if the run is still ours.
@@ -77,8 +84,11 @@ class Journal(StreamWriter):
         ConflictError
             Another process resumed the run.
         """
-        if self._store.head(self.head.stream) == self.head:
-            return
+        with self._lock:
+            if self._store.head(self.head.stream) != self.head:
+                self._take_note()
+
+    def _take_note(self) -> None:
         for recorded in self._store.read(self.head.stream, after=self.head.version):
             match recorded.event:
                 case WorkflowForked():
@@ -94,6 +104,53 @@ class Journal(StreamWriter):
                     raise ConflictError(
                         f"another process writes to the stream {self.head.stream}; this one stops."
                     )
+
+
+class Outbox:
+    """Appends what came of the phases of a run to its journal, in a fixed order, whichever ends first.
+
+    So the content of the journal does not depend on which of several phases that run at once is faster. What
+    waits for its turn is lost if the process is killed: then those phases are found to be done when the run
+    is resumed, for their streams say so.
+
+    Parameters
+    ----------
+    journal
+        The journal.
+    phases
+        Names of the phases that have not ended, in the order.
+    """
+
+    def __init__(self, journal: Journal, phases: Iterable[str]) -> None:
+        self._journal = journal
+        self._waiting: dict[str, list[tuple[Event, str]]] = {phase: [] for phase in phases}
+        self._ended: set[str] = set()
+        self._lock = RLock()
+
+    def put(self, phase: str, event: Event, cause: str = "", *, last: bool = True) -> None:
+        """Append an event once all phases before have ended; with the `last` one, this phase has too."""
+        with self._lock:
+            self._waiting[phase].append((event, cause))
+            if last:
+                self._ended.add(phase)
+            for name in [*self._waiting]:
+                self._append(name)
+                if name not in self._ended:
+                    break
+                del self._waiting[name]
+
+    def flush(self) -> None:
+        """Append what waits for phases that will not end."""
+        with self._lock:
+            for name in self._waiting:
+                self._append(name)
+
+    def _append(self, phase: str) -> None:
+        waiting = self._waiting[phase]
+        while waiting:
+            event, cause = waiting[0]
+            self._journal.append([event], cause)
+            del waiting[0]
 
 
 class Tracer:

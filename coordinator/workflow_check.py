@@ -16,6 +16,7 @@ from .earlier_signals import require_replayable
 from .loading import Workflow, resolved_workflow
 from .phases import PHASES
 from .phases.study import planned_trials
+from .references import referred
 from .topology_builder import build_topology
 
 NAMED = 5
@@ -32,7 +33,8 @@ class PhaseCheck(msgspec.Struct, frozen=True):
     section
         Its resolved configuration, with the parameters that it starts from.
     trials
-        Number of containers that follow from the configuration alone; of a search by a sampler, at most.
+        Number of containers that follow from the configuration alone, of a search by a sampler at most; None
+        if it refers to an output.
     bars
         Number of bars between its dates.
     first_time, last_time
@@ -40,7 +42,7 @@ class PhaseCheck(msgspec.Struct, frozen=True):
     """
 
     section: PhaseSection
-    trials: int
+    trials: int | None
     bars: int
     first_time: str
     last_time: str
@@ -76,6 +78,7 @@ def check_workflow(
     """
     panel_of = panel_of or DataFiles(workflow.folder).panel
     phases: list[PhaseCheck] = []
+    nodes = {node.name: node for node in workflow.graph.nodes}
     warnings: dict[str, None] = {}
     sections = {section.name: section for section in resolved_workflow(workflow).phases}
     for section in sections.values():
@@ -85,12 +88,13 @@ def check_workflow(
             continue
         topology = build_topology(section, (workflow.folder,), section.name)
         panel, window = panel_of(section)
-        kind = PHASES.get(section.type)
-        planned = kind.plan(section, topology, window)
-        # One bar is enough to find parameters that a feature refuses.
-        feature_table(needed_features(topology, planned), panel.bars[0].head(1))
-        study = section.optimization if "optimization" in kind.sections else None
-        trials = planned_trials(study, planned)
+        kind, trials = PHASES.get(section.type), None
+        if not any(referred(nodes[section.name].work, "")):
+            planned = kind.plan(section, topology, window)
+            # One bar is enough to find parameters that a feature refuses.
+            feature_table(needed_features(topology, planned), panel.bars[0].head(1))
+            study = section.optimization if "optimization" in kind.sections else None
+            trials = planned_trials(study, planned)
         first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, trials, len(window), first, last))
         gaps_of = _gap_warnings(section, panel, window)

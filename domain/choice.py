@@ -6,8 +6,9 @@ import numpy as np
 
 from .errors import ConfigurationError, UnknownNameError
 from .events import Bool, Column, Float64, Int64, Scalar
+from .expressions import satisfied
 from .metrics import METRICS
-from .search import best_row, satisfied
+from .search import best_row
 
 Objective = tuple[str, str]
 """A metric, and ``maximize`` or ``minimize``."""

@@ -7,6 +7,8 @@
     ├── StrategyError           a strategy raised, or returned something that is not a target exposure
     ├── ChangedError            what was recorded and what would happen now are not the same
     ├── CanceledError           the run was canceled
+    ├── TimedOutError           a phase took longer than it may
+    ├── ExecutorError           shards could not be carried out, such as for want of memory
     ├── NotFoundError           no such run, phase, stream or event
     ├── StoreError              the event store could not be opened, read or written
     │   ├── ConflictError       somebody else appended to the stream first
@@ -67,6 +69,14 @@ class ChangedError(AdmfError):
 
 class CanceledError(AdmfError):
     """The run was canceled."""
+
+
+class TimedOutError(AdmfError):
+    """A phase took longer than it may."""
+
+
+class ExecutorError(AdmfError):
+    """Shards could not be carried out, such as for want of memory."""
 
 
 class NotFoundError(AdmfError):

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codes import Stage
+from .outputs import Fold as Fold
+from .outputs import PhaseOutput as PhaseOutput
+from .outputs import Scalar as Scalar
+from .outputs import Trial as Trial
 
-Scalar = bool | int | float | str
 Bool = NDArray[np.bool_]
 Int8 = NDArray[np.int8]
 Int16 = NDArray[np.int16]
@@ -42,58 +45,6 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
     timeframe: str
     stream: str
     rows: int
-
-
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One container with its parameters and what came of it."""
-
-    container: int
-    parameters: dict[str, Scalar]
-    metrics: dict[str, float]
-
-
-class Fold(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a walk-forward validation; dates are ISO 8601, both ends included.
-
-    ``best`` is None where nothing was optimized on the train segment.
-    """
-
-    number: int
-    train_start: str
-    train_end: str
-    test_start: str
-    test_end: str
-    best: Trial | None
-    test: Trial
-
-
-class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """What a phase hands on to the phases after it.
-
-    Attributes
-    ----------
-    objective, direction
-        The metric that ``best`` was chosen by, and ``maximize`` or ``minimize``; empty where nothing was.
-    best
-        The chosen trial; the only one of a phase that ran a single container.
-    metrics
-        Headline metrics: those of ``best``, or the mean over the folds' test segments.
-    trials
-        Number of trials that were simulated to find ``best``.
-    folds
-        The walk-forward steps in order; empty where there were none.
-    front
-        With several objectives: the trials that no other one beats by all of them, in the order of their
-        containers.
-    """
-
-    objective: str
-    direction: str
-    best: Trial | None
-    metrics: dict[str, float]
-    trials: int
-    folds: tuple[Fold, ...] = ()
-    front: tuple[Trial, ...] = ()
 
 
 class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +81,7 @@ class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):
     process: int
 
 
-class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
+class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A phase began: the first event of its stream.
 
     Attributes
@@ -157,6 +108,8 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
     planned
         Number of containers that follow from the configuration alone, of a search by a sampler the largest;
         what comes of them may lead to others.
+    reads
+        Names of the phases whose outputs it took values from; ``refine#2`` for the second turn of one.
     """
 
     phase: str
@@ -170,6 +123,7 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True):
     metric_profile: str
     code: dict[str, str]
     planned: int
+    reads: tuple[str, ...] = ()
 
 
 class PhaseStageEntered(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,8 +139,8 @@ class PhaseOutputEvent(msgspec.Struct, frozen=True, kw_only=True):
     output: PhaseOutput
 
 
-class PhaseCompleted(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase ended well.
+class PhaseEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the stream of a phase, or of one of its turns, ends, after it ended well.
 
     ``events`` stored events hold ``rows`` logical rows; ``head_hash`` is the content hash at the head.
     """
@@ -198,23 +152,39 @@ class PhaseCompleted(msgspec.Struct, frozen=True, kw_only=True):
     head_hash: str
 
 
-class PhaseReused(msgspec.Struct, frozen=True, kw_only=True):
+class PhaseCompleted(PhaseEnd, frozen=True, kw_only=True, omit_defaults=True):
+    """A phase ended well; ``reason`` says why no turn follows in one that repeats, else it is empty."""
+
+    reason: str = ""
+
+
+class PhaseRepeated(PhaseEnd, frozen=True, kw_only=True):
+    """A turn of a phase ended well, and another one follows; turns are counted from 1."""
+
+    turn: int
+
+
+class PhaseReused(PhaseEnd, frozen=True, kw_only=True):
     """A fork takes a phase as the run that it was forked from had completed it.
 
-    The fields are those of `PhaseCompleted`; ``stream`` is the stream of the run that carried the phase out.
+    ``stream`` is the stream of the run that carried the phase out.
     """
-
-    phase: str
-    stream: str
-    events: int
-    rows: int
-    head_hash: str
 
 
 class PhaseFailed(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase raised; ``error`` is the class of the error."""
+    """A phase raised; ``error`` is the class of the error. A later turn is named ``phase#turn``."""
 
     phase: str
+    error: str
+    message: str
+
+
+class PhaseRetried(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt at a phase, from 1, met an error that may pass; after ``delay`` seconds it goes on."""
+
+    phase: str
+    attempt: int
+    delay: float
     error: str
     message: str
 
@@ -246,7 +216,7 @@ class WorkflowForked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkflowCompleted(msgspec.Struct, frozen=True, kw_only=True):
-    """All phases of the run ended well."""
+    """All phases of the run ended: well, skipped, or failed in a way that the workflow allows for."""
 
 
 class WorkflowFailed(msgspec.Struct, frozen=True, kw_only=True):
@@ -374,8 +344,10 @@ ControlEvent = (
     | PhaseStageEntered
     | PhaseOutputEvent
     | PhaseCompleted
+    | PhaseRepeated
     | PhaseReused
     | PhaseFailed
+    | PhaseRetried
     | PhaseSkipped
     | WorkflowResumed
     | WorkflowForked

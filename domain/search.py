@@ -1,34 +1,13 @@
-"""Search spaces: which parameters a study tries, under which constraints, and which trial is best.
+"""Search spaces: which parameters a study tries, and which trial is best.
 
 A space maps qualified parameters, such as ``cross.fast``, to the values to try, or to a `Range` of them.
 """
 
-import ast
-from collections.abc import Mapping
-
 import numpy as np
-from numpy.typing import NDArray
 
-from .errors import ConfigurationError, UnknownNameError
-from .events import Bool, Column, Float64, Scalar
+from .errors import ConfigurationError
+from .events import Column, Float64
 from .search_space import Range, Space, column_of
-
-Operand = NDArray[np.generic]
-
-_COMPARISONS: dict[type[ast.cmpop], np.ufunc] = {
-    ast.Lt: np.less,
-    ast.LtE: np.less_equal,
-    ast.Gt: np.greater,
-    ast.GtE: np.greater_equal,
-    ast.Eq: np.equal,
-    ast.NotEq: np.not_equal,
-}
-_ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.true_divide,
-}
 
 
 def grid(space: Space) -> dict[str, Column]:
@@ -51,65 +30,6 @@ def grid(space: Space) -> dict[str, Column]:
     ]
     indices = np.indices([column.size for column in columns]).reshape(len(columns), -1)
     return {name: column[index] for name, column, index in zip(names, columns, indices, strict=True)}
-
-
-def satisfied(constraint: str, values: Mapping[str, Column | Scalar], where: str = "") -> Bool:
-    """Evaluate a constraint, such as ``cross.fast < cross.slow``, for all rows of the columns it names.
-
-    Comparisons, ``and``, ``or``, ``not``, arithmetic, numbers, strings and parameters may be used.
-
-    Parameters
-    ----------
-    constraint
-        The expression.
-    values
-        Columns of shape (n,), or single values, by parameter.
-    where
-        Path of the constraint in its configuration, for messages.
-
-    Raises
-    ------
-    ConfigurationError
-        The text is not such an expression, or compares text with numbers.
-    UnknownNameError
-        It names something that is not in ``values``.
-    """
-    try:
-        tree = ast.parse(constraint, mode="eval")
-        return _evaluate(tree.body, values, where).astype(np.bool_)
-    except (SyntaxError, TypeError, ValueError, KeyError) as error:
-        raise ConfigurationError(
-            f"{where + ': ' if where else ''}the constraint {constraint!r} must compare parameters and "
-            f"numbers, as in 'cross.fast < cross.slow' ({error})."
-        ) from error
-
-
-def _evaluate(node: ast.expr, values: Mapping[str, Column | Scalar], where: str) -> Operand:
-    result: Operand
-    match node:
-        case ast.Constant(value=bool() | int() | float() | str() as value):
-            result = np.asarray(value)
-        case ast.Name() | ast.Attribute():
-            name = ast.unparse(node)
-            if name not in values:
-                raise UnknownNameError("parameter", name, values, where)
-            result = np.asarray(values[name])
-        case ast.Compare(left=left, ops=ops, comparators=comparators):
-            sides = [_evaluate(side, values, where) for side in (left, *comparators)]
-            pairs = zip(ops, sides[:-1], sides[1:], strict=True)
-            result = np.logical_and.reduce([_COMPARISONS[type(op)](a, b) for op, a, b in pairs])
-        case ast.BoolOp(op=op, values=parts):
-            join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            result = join.reduce(np.broadcast_arrays(*(_evaluate(part, values, where) for part in parts)))
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            result = np.logical_not(_evaluate(operand, values, where))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            result = np.negative(_evaluate(operand, values, where))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            result = _ARITHMETIC[type(op)](_evaluate(left, values, where), _evaluate(right, values, where))
-        case _:
-            raise ValueError(f"{ast.unparse(node)!r} can't be used here")
-    return result
 
 
 def best_row(values: Float64, direction: str) -> int:

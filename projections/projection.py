@@ -17,6 +17,7 @@ from ..domain.events import (
     PhaseCompleted,
     PhaseFailed,
     PhaseOutputEvent,
+    PhaseRepeated,
     PhaseReused,
     PhaseSkipped,
     PhaseStarted,
@@ -35,6 +36,10 @@ from .schema import quoted
 from .timeline import write_timeline
 
 RESUME = "UPDATE data.{table} SET status = 'running', error = NULL, finished_at = NULL WHERE run = ?"
+AGAIN = (
+    " AND status IN ('failed', 'skipped') AND run IN "
+    "(SELECT run FROM data.runs WHERE status IN ('failed', 'completed'))"
+)
 END_RUN = "UPDATE data.runs SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE run = ?"
 END_PHASE = (
     "UPDATE data.phases SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE phase_key = ?"
@@ -91,8 +96,9 @@ def _(event: WorkflowStarted, recorded: Recorded, fold: Fold) -> None:
 
 @apply.register
 def _(_event: WorkflowResumed, recorded: Recorded, fold: Fold) -> None:
+    # Of a run that had not come to an end of its own, what failed stays as it is.
+    fold.recorder.execute(RESUME.format(table="phases") + AGAIN, (recorded.stream,))
     fold.recorder.execute(RESUME.format(table="runs"), (recorded.stream,))
-    fold.recorder.execute(RESUME.format(table="phases") + " AND status = 'failed'", (recorded.stream,))
 
 
 @apply.register
@@ -145,8 +151,9 @@ def _(event: PhaseOutputEvent, recorded: Recorded, fold: Fold) -> None:
     fold.recorder.execute("UPDATE data.phases SET output = ? WHERE stream = ?", (output, recorded.stream))
 
 
-@apply.register
-def _(event: PhaseCompleted, recorded: Recorded, fold: Fold) -> None:
+@apply.register(PhaseCompleted)
+@apply.register(PhaseRepeated)
+def _(event: PhaseCompleted | PhaseRepeated, recorded: Recorded, fold: Fold) -> None:
     key = _phase_key(fold.recorder, event.stream)
     fold.recorder.execute(END_PHASE, ("completed", None, _microseconds(recorded), key))
     fold.recorder.execute(

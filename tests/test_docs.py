@@ -52,6 +52,20 @@ def test_the_yaml_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest
             assert coordinator.execute_workflow(tmp_path / "example.yaml").status == "completed"
 
 
+def test_the_examples_of_workflows_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "workflows.md").read_text()
+    statuses = []
+    for example in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL):
+        (tmp_path / "example.yaml").write_text(example)
+        with Coordinator("memory://") as coordinator:
+            result = coordinator.execute_workflow("example.yaml")
+            statuses.append({name: phase.status for name, phase in result.phases.items()})
+    names = ["training", "refine", "nasdaq", "confirm", "summary"]
+    inner = [f"{name}.{phase}" for name in ("us", "tech") for phase in ("training", "out_of_sample")]
+    assert statuses == [dict.fromkeys(names, "completed"), dict.fromkeys(inner, "completed")]
+
+
 def test_relative_links_in_the_documents_lead_somewhere() -> None:
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):

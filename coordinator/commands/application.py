@@ -54,7 +54,7 @@ EXIT_CODES: dict[type[AdmfError], int] = {
 ORDER = (
     *("run", "resume", "cancel", "fork", "status", "runs", "show", "compare"),
     *("query", "events", "explain", "replay", "verify", "rebuild", "export", "import"),
-    *("validate", "check", "components", "templates"),
+    *("validate", "graph", "check", "components", "templates"),
 )
 """The order in which the help lists the commands."""
 
@@ -99,6 +99,9 @@ Changes = Annotated[
 ]
 
 Workers = Annotated[int, typer.Option(min=1, help="Worker processes; the log is the same.")]
+Parallel = Annotated[
+    int | None, typer.Option(min=1, help="Phases at once, if not as many as the workflow says.")
+]
 AcceptCode = Annotated[bool, typer.Option("--accept-code", help="Go on with code that has changed.")]
 
 

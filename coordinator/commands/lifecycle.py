@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...domain.errors import ChangedError, ConfigurationError, StrategyError
-from .application import FAILED, AcceptCode, Changes, Json, Run, Workers, command
+from .application import FAILED, AcceptCode, Changes, Json, Parallel, Run, Workers, command
 
 if TYPE_CHECKING:
     from ..coordinator import Coordinator
@@ -18,6 +18,7 @@ def resume(
     run: Run,
     accept_code: AcceptCode = False,
     workers: Workers = 1,
+    parallel: Parallel = None,
     as_json: Json = False,
 ) -> None:
     """Carry a run on where it was stopped, and show what it came to.
@@ -34,7 +35,9 @@ def resume(
     from .outcome import show_outcome
 
     progress = LiveProgress()
-    with Coordinator(context.obj.store, workers=workers, progress=progress, create=False) as coordinator:
+    with Coordinator(
+        context.obj.store, workers=workers, progress=progress, create=False, parallel=parallel
+    ) as coordinator:
         found = find_run(coordinator.workspace, run)
         before = passed_over(coordinator.workspace.store, found)
         if not as_json:
@@ -76,6 +79,7 @@ def fork(
     phase: Annotated[str, typer.Option("--from", metavar="PHASE", help="The first phase to execute.")],
     changes: Changes = None,
     workers: Workers = 1,
+    parallel: Parallel = None,
     as_json: Json = False,
 ) -> None:
     """Start a new run from a phase of another one, with changes.
@@ -89,7 +93,9 @@ def fork(
     from .outcome import show_outcome
 
     progress = LiveProgress()
-    with Coordinator(context.obj.store, workers=workers, progress=progress, create=False) as coordinator:
+    with Coordinator(
+        context.obj.store, workers=workers, progress=progress, create=False, parallel=parallel
+    ) as coordinator:
         found = find_run(coordinator.workspace, run)
         with progress:
             result = coordinator.fork_workflow(found, phase, changes or ())

@@ -90,6 +90,8 @@ def _facts(status: RunStatus) -> dict[str, str]:
         "run": status.run,
         "reason": status.reason,
         "phase": f"{status.phase}, {number} of {status.phases}" if status.phase else f"all {status.phases}",
+        "skipped": ", ".join(status.skipped),
+        "failed": ", ".join(status.failed),
         "trials": trials if status.planned else "",
         "phase ends": f"about {status.phase_ends_at:%H:%M:%S} UTC" if status.phase_ends_at else "",
         "process": f"{status.process} on {status.host}",

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import local
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,13 @@ class _Counts(ProgressColumn):
         counts = f"{task.completed:,.0f}/{task.total:,.0f}"
         left = f"  {_clock((task.total - task.completed) / rate)} left" if rate and not task.finished else ""
         return Text(f"{counts} trials  {rate:,.0f}/s  {_clock(elapsed)}{left}", justify="right")
+
+
+class _Phase(local):
+    """The phase of the thread that asks: phases that run at once have a thread each."""
+
+    task = TaskID(0)
+    planned = 0
 
 
 def _clock(seconds: float) -> str:
@@ -57,26 +65,25 @@ class LiveProgress:
             expand=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = TaskID(0)
-        self._planned = 0
+        self._phase = _Phase()
 
     def phase_started(self, phase: str, number: int, phases: int) -> None:
         """Add a line for the phase."""
-        self._planned = 0
-        self._task = self._lines.add_task(phase, total=None, number=f"{number}/{phases}")
+        self._phase.planned = 0
+        self._phase.task = self._lines.add_task(phase, total=None, number=f"{number}/{phases}")
 
     def trials_planned(self, count: int) -> None:
         """Raise the number of trials that the bar stands for."""
-        self._planned += count
-        self._lines.update(self._task, total=self._planned)
+        self._phase.planned += count
+        self._lines.update(self._phase.task, total=self._phase.planned)
 
     def trials_completed(self, count: int) -> None:
         """Move the bar."""
-        self._lines.update(self._task, advance=count)
+        self._lines.update(self._phase.task, advance=count)
 
     def phase_completed(self, phase: str) -> None:  # noqa: ARG002
         """Leave the bar full."""
-        self._lines.update(self._task, total=self._planned, completed=self._planned)
+        self._lines.update(self._phase.task, total=self._phase.planned, completed=self._phase.planned)
 
     def __enter__(self) -> Self:
         self._lines.start()

@@ -28,9 +28,10 @@ def status(
     """Show how far a run has come.
 
     When the phase ends is estimated from the time that its shards have taken. With --watch, the exit code is
-    that of the run: 0 completed, 1 failed or stale, 130 canceled. With --json, an object for one run, else a
-    list: {"run", "name", "status", "reason", "started_at", "elapsed", "completed", "phases", "phase",
-    "shards", "trials", "planned", "phase_ends_at", "host", "process"}.
+    that of the run: 0 completed, 1 failed (also only in some phases) or stale, 130 canceled. With --json, an
+    object for one run, else a list: {"run", "name", "status", "reason", "started_at", "elapsed", "completed",
+    "phases", "skipped", "failed", "phase", "shards", "trials", "planned", "phase_ends_at", "host",
+    "process"}.
     """
     from ..run_list import find_run, list_runs
     from ..status import RunStatus, run_status
@@ -49,7 +50,7 @@ def status(
         show_json(found[0] if run else found)
     elif not (watch and sys.stdout.isatty()):
         show(*status_screen(found))
-    if watch and (code := max((CODES[each.status] for each in found), default=0)):
+    if watch and (code := max((FAILED if each.failed else CODES[each.status] for each in found), default=0)):
         raise typer.Exit(code)
 
 

@@ -7,8 +7,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ...domain.events import PhaseOutput, Scalar
+from ...domain.expressions import satisfied
 from ...domain.metrics import METRICS
-from ...domain.search import satisfied
 from ..configuration import OptimizationSection, PhaseSection
 from ..phases.rules import constraints_on, objectives_of
 from ..process_state import STALE
@@ -42,7 +42,7 @@ WHERE run = ? AND phase = ? ORDER BY {objective} {order} NULLS LAST, container L
 
 
 class PhaseObject(msgspec.Struct, frozen=True):
-    """A phase in the output of ``--json``."""
+    """A phase in the output of ``--json``; ``reason`` is that of `PhaseResult`."""
 
     type: str
     status: str
@@ -51,6 +51,7 @@ class PhaseObject(msgspec.Struct, frozen=True):
     events: int
     rows: int
     output: PhaseOutput | None
+    reason: str
 
 
 class RunObject(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ def run_object(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
             events=phase.events,
             rows=phase.rows,
             output=phase.output if phase.ended_well else None,
+            reason=phase.reason,
         )
         for name, phase in result.phases.items()
     }
@@ -110,7 +112,9 @@ def run_screen(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
     why = [Text(entry.error, style=STATUS[entry.status])] if entry.error else []
     where = note(f"{result.run} in {workspace.name}")
     origin = [note(f"forked from {entry.forked_from}")] if entry.forked_from else []
-    return [head, *why, "", *_tables(_columns(workspace, result)), "", where, *origin, *stale_hint([entry])]
+    reasons = [note(f"{phase.name}: {phase.reason}") for phase in result.phases.values() if phase.reason]
+    tables = [*_tables(_columns(workspace, result)), *([""] if reasons else []), *reasons]
+    return [head, *why, "", *tables, "", where, *origin, *stale_hint([entry])]
 
 
 def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[RenderableType]:
@@ -134,7 +138,8 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
 
 def hints(result: WorkflowResult, store: str) -> Text:
     """Return commands that may be of use after a run; `store` is named in them unless it is empty."""
-    run, last = short(result.run), list(result.phases)[-1]
+    run, names = short(result.run), list(result.phases)
+    last = ([name for name in names if result.phases[name].ended_well] or names)[-1]
     option = f" --store {store}" if store else ""
     return note(
         f"next  admf show {run}{option}\n"
@@ -251,7 +256,7 @@ def _top_trials(workspace: Workspace, result: WorkflowResult, phase: PhaseResult
     rows = []
     names: list[str] = []
     limit = phase.output.trials if front or study.constraints else TOP
-    for record in workspace.read_models.query(sql, (phase.executed_by, phase.name, limit)).records():
+    for record in workspace.read_models.query(sql, (phase.executed_by, phase.turn, limit)).records():
         parameters = msgspec.json.decode(str(record["parameters"]), type=dict[str, Scalar])
         values = {name: _number(record[name]) for name in METRICS if name in record}
         if (front and record["container"] not in front) or not _is_feasible(study, {**parameters, **values}):

@@ -115,7 +115,7 @@ def check_screen(check: WorkflowCheck) -> list[RenderableType]:
             phase.section.name,
             phase.section.type,
             phase.section.inherit_best_from or "-",
-            f"{phase.trials:,}",
+            "?" if phase.trials is None else f"{phase.trials:,}",
             f"{phase.bars:,}",
             phase.first_time,
             phase.last_time,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .application import Changes, Json, Source, Workers, command
+from .application import Changes, Json, Parallel, Source, Workers, command
 
 
 @command("run", "run train_test", "run study.yaml --workers 4 --set training.data.start=2001-01-01")
@@ -12,6 +12,7 @@ def run(
     context: typer.Context,
     source: Source,
     workers: Workers = 1,
+    parallel: Parallel = None,
     changes: Changes = None,
     as_json: Json = False,
 ) -> None:
@@ -21,7 +22,7 @@ def run(
     from .outcome import show_outcome
 
     progress = LiveProgress()
-    with Coordinator(context.obj.store, workers=workers, progress=progress) as coordinator:
+    with Coordinator(context.obj.store, workers=workers, progress=progress, parallel=parallel) as coordinator:
         with progress:
             result = coordinator.execute_workflow(source, changes or ())
         show_outcome(coordinator.workspace, result, context.obj, as_json=as_json)

@@ -10,8 +10,9 @@ import numpy as np
 from ...domain.choice import Objective, chosen_rows, is_on_metrics
 from ...domain.errors import ConfigurationError, UnknownNameError
 from ...domain.events import Bool, Column, Scalar, Trial, TrialsCompleted
+from ...domain.expressions import satisfied
 from ...domain.metrics import objective_direction
-from ...domain.search import grid, satisfied
+from ...domain.search import grid
 from ...domain.search_space import Range, Space, axes_of
 from ...domain.topology import Topology
 from ..configuration import OptimizationSection, RangeSection

@@ -16,7 +16,7 @@ from ...domain.codes import Segment
 from ...domain.columns import joined, rows
 from ...domain.errors import ConfigurationError
 from ...domain.events import Column, Scalar, TrialsCompleted
-from ...domain.search import satisfied
+from ...domain.expressions import satisfied
 from ...domain.search_space import Axis, Point, axes_of, columns_of, derived_seed, size_of
 from ...domain.topology import Containers, Topology
 from ..configuration import OptimizationSection

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from ...domain.events import (
     Event,
     Feed,
-    PhaseCompleted,
+    PhaseEnd,
     PhaseOutputEvent,
-    PhaseReused,
     PhaseStarted,
     WorkflowForked,
     WorkflowStarted,
@@ -30,7 +29,7 @@ class References:
         self._causes: dict[str, str] = {}
         self._forks: set[str] = set()
         self._feeds: dict[Feed, str] = {}
-        self._ends: list[tuple[str, PhaseCompleted | PhaseReused]] = []
+        self._ends: list[tuple[str, PhaseEnd]] = []
         self.streams: dict[str, None] = {}
         """The streams of the phases and bars that were named, in order."""
 
@@ -46,7 +45,7 @@ class References:
                 self.streams |= {f"{recorded.stream}/{phase}": None for phase in event.phases}
             case PhaseStarted():
                 self._note_feeds(recorded, event.feeds)
-            case PhaseCompleted() | PhaseReused():
+            case PhaseEnd():
                 self.streams[event.stream] = None
                 self._ends.append((recorded.address, event))
 
@@ -81,7 +80,7 @@ class References:
                     address, "feed", f"{feed.rows} bars must be in the stream {feed.stream}; found {rows}."
                 )
 
-    def _phase_end(self, address: str, event: PhaseCompleted | PhaseReused) -> Iterator[Violation]:
+    def _phase_end(self, address: str, event: PhaseEnd) -> Iterator[Violation]:
         end, topic = self._end_of(event.stream)
         found = (end.version, end.rows, end.content_hash.hex())
         if found != (event.events, event.rows, event.head_hash):

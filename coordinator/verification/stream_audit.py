@@ -9,6 +9,7 @@ from ...domain.events import (
     Event,
     NumericEvent,
     PhaseCompleted,
+    PhaseFailed,
     PhaseReused,
     PhaseSkipped,
     WorkflowCompleted,
@@ -104,12 +105,12 @@ class WorkflowAudit:
         match event:
             case WorkflowStarted():
                 self._phases = event.phases
-            case PhaseCompleted() | PhaseReused() | PhaseSkipped():
-                self._done.add(event.phase)
+            case PhaseCompleted() | PhaseReused() | PhaseSkipped() | PhaseFailed():
+                self._done.add(event.phase.partition("#")[0])
             case WorkflowCompleted():
                 missing = [name for name in self._phases if name not in self._done]
                 if missing:
-                    message = f"all phases must come before it; not completed: {', '.join(missing)}."
+                    message = f"all phases must come before it; not ended: {', '.join(missing)}."
                     yield Violation(recorded.address, "workflow", message)
 
     def end(self) -> Iterator[Violation]:

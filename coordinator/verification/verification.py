@@ -137,7 +137,8 @@ class LogAudit:
             for stored in self._store.scan(missing[0]):
                 yield from self._take(stored)
             read.append(missing[0])
-            missing = [stream for stream in self._references.streams if stream not in read]
+            named = self._references.streams
+            missing = [stream for stream in (*named, *map(self._next_turn, named)) if stream not in read]
         if run not in self._chains:
             raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
         yield from self._ends()
@@ -173,6 +174,14 @@ class LogAudit:
         if stream in self._chains:
             return self._chains[stream].head, self._chains[stream].topic
         return self._stored_head(stream) if self._run else Head(stream), ""
+
+    def _next_turn(self, stream: str) -> str:
+        """Return the stream of a turn that has begun, and that nothing names yet; else the given stream."""
+        if not _is_phase(stream):
+            return stream
+        phase, _, turn = stream.partition("#")
+        following = f"{phase}#{int(turn or 1) + 1}"
+        return following if self._stored_head(following).version else stream
 
     def _stored_head(self, stream: str) -> Head:
         try:

@@ -13,25 +13,26 @@ from admf.eventstore.store import EventStore
 
 WriteWalk = Callable[..., Path]
 KILLED_AT_AN_APPEND = """
-import os, signal, sys, tempfile
+import itertools, os, signal, sys, tempfile
 import msgspec
 import psycopg_pool
 from admf.coordinator import coordinator
 from admf.eventstore import postgres, sqlite
 from admf.eventstore.store import EventStore
 
-count = 0
+count, numbers = 0, itertools.count(1)
 
 def kill_at(fatal, moment):
     append = EventStore.append
 
     def counted(self, head, events, **ids):
         global count
-        count += 1
-        if count == fatal and moment == "before":
+        # Phases in other threads may append meanwhile.
+        count = number = next(numbers)
+        if number == fatal and moment == "before":
             die()
         end = append(self, head, events, **ids)
-        if count == fatal:
+        if number == fatal:
             die()
         return end
 

@@ -37,6 +37,7 @@ EXAMPLES = {
     "replay": "replay last",
     "compare": "compare last {first}",
     "validate": "validate walk_forward",
+    "graph": "graph last",
     "check": "check momentum",
     "components": "components sharpe_ratio",
     "templates": "templates",

@@ -13,6 +13,7 @@ from admf.coordinator.configuration import (
     OptimizationSection,
     PhaseSection,
     RangeSection,
+    RepeatSection,
     RiskSection,
     SizerSection,
     SlippageSection,
@@ -20,15 +21,16 @@ from admf.coordinator.configuration import (
     StrategySection,
     WalkForwardSection,
     WorkflowSection,
-    read_section,
 )
 from admf.coordinator.loading import SHARED, load_workflow, resolved_workflow
+from admf.coordinator.section_reading import read_section
 from admf.domain.errors import ConfigurationError, UnknownNameError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 _, EXAMPLE, PAIR = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 SECTIONS = {
     "A phase": PhaseSection,
+    "`repeat`": RepeatSection,
     "`data`": DataSection,
     "`execution`": ExecutionSection,
     "`execution.commission`": CommissionSection,
@@ -66,6 +68,8 @@ def written(field):
         return "none"
     if value == ():
         return "`[]`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if hasattr(value, "model_dump") or value == {}:
         return "`{}`"
     return "`" + (value if isinstance(value, str) and value else repr(value).replace("'", '"')) + "`"
@@ -89,7 +93,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    assert list(result.phases) == ["search", "out_of_sample", "stops", "folds"]
+    assert list(result.phases) == ["search", "out_of_sample", "stops", "folds", "refine"]
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5
 

@@ -2,7 +2,7 @@ import textwrap
 
 import msgspec
 import pytest
-from admf.coordinator.loading import load_workflow, ordered_phases, resolved_workflow
+from admf.coordinator.loading import load_workflow, resolved_workflow
 from admf.coordinator.sources import templates
 
 WORKFLOW = {
@@ -119,7 +119,7 @@ def test_phases_keep_their_order_where_dependencies_allow():
     names = {"e": [], "d": ["b"], "c": [], "b": ["c"], "a": ["d", "e"]}
     phases = [{"name": name, "type": "backtest", "depends_on": before} for name, before in names.items()]
     workflow = load_workflow(WORKFLOW | {"workflow": phases})
-    assert [raw["name"] for raw, _ in ordered_phases(workflow)] == ["e", "c", "b", "d", "a"]
+    assert [node.name for node in workflow.graph.nodes] == ["e", "c", "b", "d", "a"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pytest
 from admf import Coordinator
 from admf.coordinator.result import WorkflowResult
 from admf.coordinator.run_history import run_history
+from admf.coordinator.trace_query import TraceQuery
+from admf.coordinator.verification.verification import verify_workspace
 from admf.coordinator.workspace import Workspace
 from admf.domain.errors import CanceledError, ChangedError, ConflictError, NotFoundError
 from admf.domain.events import TrialsCompleted, WorkflowCanceled, WorkflowResumed
@@ -32,6 +34,51 @@ WORKFLOW: dict[str, object] = {
         },
         {"name": "confirm", "type": "backtest", "inherit_best_from": "search"},
     ],
+}
+GRAPH: dict[str, object] = {
+    "data": {"file": "sp500.csv", "end": "2001-12-31"},
+    "strategies": [{"name": "cross", "type": "sma_crossover"}],
+    "shard_size": 2,
+    "workflow": [
+        {
+            "name": "search",
+            "type": "optimization",
+            "optimization": {"parameters": {"cross.fast": [5, 10], "cross.slow": [30, 50]}},
+        },
+        {"name": "branch", "type": "backtest", "inherit_best_from": "search"},
+        {
+            "name": "refine",
+            "type": "optimization",
+            "repeat": {"max": 3, "tolerance": 1e-9},
+            "optimization": {
+                "parameters": {
+                    "cross.fast": [
+                        "${previous.best.parameters.cross.fast - 2:-18}",
+                        "${previous.best.parameters.cross.fast + 1:-20}",
+                    ],
+                    "cross.slow": ["${search.best.parameters.cross.slow}"],
+                }
+            },
+        },
+        {"name": "never", "type": "backtest", "when": "search.trials > 4 or branch.trials > 4"},
+        {
+            "name": "broken",
+            "type": "backtest",
+            "capital": "${search.best.parameters}",
+            "continue_on_failure": True,
+        },
+        {"name": "after", "type": "backtest", "depends_on": ["broken"]},
+        {"name": "last", "type": "backtest", "depends_on": ["after", "refine", "never"], "requires": "ended"},
+    ],
+}
+ENDS = {
+    "search": "completed",
+    "branch": "completed",
+    "refine": "completed",
+    "never": "skipped",
+    "broken": "failed",
+    "after": "skipped",
+    "last": "completed",
 }
 LEVELS = {"mine.level": [1100, 1200, 1300, 1400]}
 PHASES = ("search", "folds", "confirm")
@@ -92,6 +139,53 @@ def test_killed_after_each_append_in_turn_and_within_the_next_one_it_is_resumed_
         found, (rows,) = rows_by_run(coordinator.workspace), rows_by_run(whole._workspace).values()
         assert found.keys() == resumed
         assert [run for run in found if found[run] != rows] == []
+
+
+def journal(store: EventStore, run: str) -> list[tuple[str, str]]:
+    """What the stream of a run says about its phases, without which processes carried it on."""
+    events = [recorded for recorded in store.read(run) if recorded.topic.startswith("Phase")]
+    return [(each.topic, str(each.event).replace(run, "RUN")) for each in events]
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_a_graph_that_is_killed_after_each_append_in_turn_is_resumed_to_the_whole_graph(
+    tmp_path: Path, killed: Killed, rows_by_run: RowsByRun, parallel: int
+) -> None:
+    """With several phases at once the appends come in any order, and so the kills are at any places."""
+    workflow = {**GRAPH, "parallel": parallel}
+    with Coordinator(tmp_path) as coordinator:
+        whole = coordinator.execute_workflow(workflow)
+        expected, told = heads(whole), journal(coordinator.workspace.store, whole.run)
+        assert {name: phase.status for name, phase in whole.phases.items()} == ENDS
+        turns = TraceQuery(coordinator.workspace.store).turns(whole.run, "refine")
+        assert len(turns) > 1
+        total = simulated_in(coordinator.workspace.store, whole.run)
+    appends = killed(tmp_path, "execute_workflow", workflow, at=0, run=run_number(0))
+    assert appends is not None
+    assert appends > 25
+    # After the last append the run is at its end, and resuming it would try the failed phase again.
+    for fatal in range(1, appends, parallel):
+        run = run_number(fatal)
+        assert killed(tmp_path, "execute_workflow", workflow, at=fatal, run=run) is None
+        with Coordinator(tmp_path) as coordinator:
+            store = coordinator.workspace.store
+            simulated, before = count_simulated(coordinator), simulated_in(store, run)
+            result = coordinator.resume_workflow(run)
+            assert heads(result) == expected, f"killed at append {fatal}"
+            assert journal(store, run) == told, f"killed at append {fatal}"
+            assert before + len(simulated) == total == simulated_in(store, run)
+    with Coordinator(tmp_path) as coordinator:
+        first, *others = rows_by_run(coordinator.workspace).values()
+        assert len(others) == len(range(1, appends, parallel)) + 1
+        assert all(rows == first for rows in others)
+        assert verify_workspace(coordinator.workspace).violations == ()
+
+
+def simulated_in(store: EventStore, run: str) -> int:
+    """Number of shards in the streams of all turns."""
+    topic, trace = TrialsCompleted.__name__, TraceQuery(store)
+    turns = [turn for name in ENDS for turn in trace.turns(run, name)]
+    return sum(1 for turn in turns for _ in store.read(turn, topics=(topic,)))
 
 
 @pytest.mark.parametrize(("fatal", "moment"), [(1, "within"), (1, "after"), (2, "within")])

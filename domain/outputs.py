@@ -1,0 +1,57 @@
+"""What a phase hands on to the phases after it; part of the event catalogue."""
+
+import msgspec
+
+Scalar = bool | int | float | str
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One container with its parameters and what came of it."""
+
+    container: int
+    parameters: dict[str, Scalar]
+    metrics: dict[str, float]
+
+
+class Fold(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a walk-forward validation; dates are ISO 8601, both ends included.
+
+    ``best`` is None where nothing was optimized on the train segment.
+    """
+
+    number: int
+    train_start: str
+    train_end: str
+    test_start: str
+    test_end: str
+    best: Trial | None
+    test: Trial
+
+
+class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What a phase hands on to the phases after it.
+
+    Attributes
+    ----------
+    objective, direction
+        The metric that ``best`` was chosen by, and ``maximize`` or ``minimize``; empty where nothing was.
+    best
+        The chosen trial; the only one of a phase that ran a single container.
+    metrics
+        Headline metrics: those of ``best``, or the mean over the folds' test segments.
+    trials
+        Number of trials that were simulated to find ``best``.
+    folds
+        The walk-forward steps in order; empty where there were none.
+    front
+        With several objectives: the trials that no other one beats by all of them, in the order of their
+        containers.
+    """
+
+    objective: str
+    direction: str
+    best: Trial | None
+    metrics: dict[str, float]
+    trials: int
+    folds: tuple[Fold, ...] = ()
+    front: tuple[Trial, ...] = ()
