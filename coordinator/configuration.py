@@ -152,12 +152,14 @@ class ExecutionSection(Section):
 class StrategySection(Section):
     """A strategy in a phase: `type` is a registered type, or `file.py:function`.
 
-    It trades `symbols`, or all of the phase's, each with an equal part of its weight.
+    It trades `symbols`, or all of the phase's, each with an equal part of its weight. Its features are
+    computed over bars of a coarser `timeframe`, where one is stated.
     """
 
     type: str
     name: Name = ""
     symbols: tuple[str, ...] = ()
+    timeframe: str = ""
     parameters: dict[str, Value] = {}
     direction: Literal["both", "long", "short"] = "both"
     weight: float | None = Field(None, gt=0.0, le=1.0)

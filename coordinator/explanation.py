@@ -26,7 +26,7 @@ from ..domain.events import (
     SignalsEmitted,
     TrialsCompleted,
 )
-from ..domain.features import FEATURES, SERIES, Feature, compute_feature
+from ..domain.features import SERIES, compute_feature, feature_inputs
 from ..domain.panel import Panel
 from ..domain.topology import StrategySlot, Topology
 from ..eventstore.record import Recorded
@@ -295,7 +295,7 @@ class CausalChain:
         """Show each feature of a strategy, and what it is computed from, at a bar and at the one before."""
         bars = self.bars(symbol).head(bar + 1)
         for argument, spec in slot.strategy.needs(parameters).items():
-            series = {"value": compute_feature(spec, bars), **_inputs(spec, bars)}
+            series = {"value": compute_feature(spec, bars), **feature_inputs(spec, bars)}
             values: dict[str, Scalar] = {}
             for name, column in series.items():
                 values[name] = float(column[bar])
@@ -306,10 +306,6 @@ class CausalChain:
         for _, trials, row in self.rows(TrialsCompleted, container):
             return {name: column[row].item() for name, column in trials.parameters.items()}
         return {}
-
-
-def _inputs(spec: Feature, bars: Bars) -> dict[str, np.ndarray]:
-    return {name: getattr(bars, name) for name in FEATURES.get(spec.name).inputs if name in SERIES}
 
 
 def _picked(event: NumericEvent, row: int, fields: tuple[str, ...]) -> dict[str, Scalar]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from ..domain.bars import parse_timeframe
 from ..domain.errors import ConfigurationError, UnknownNameError
 from ..domain.execution import (
@@ -17,6 +19,7 @@ from ..domain.execution import (
     SizingRule,
 )
 from ..domain.metrics import metric_profile
+from ..domain.strategies import Strategy
 from ..domain.topology import LogLevel, StrategySlot, Topology
 from .components import find_strategy
 from .configuration import ExecutionSection, LimitsSection, PhaseSection, RiskSection, SizerSection
@@ -86,7 +89,7 @@ def _slots(
         slots.append(
             StrategySlot(
                 name=strategy.name,
-                strategy=found,
+                strategy=_on_timeframe(found, strategy.timeframe, f"{path}.timeframe"),
                 parameters=found.resolve(strategy.parameters, f"{path}.parameters"),
                 weight=(strategy.weight or 1.0 / len(strategies)) / max(len(numbers), 1),
                 lowest=lowest,
@@ -95,6 +98,21 @@ def _slots(
             )
         )
     return tuple(slots)
+
+
+def _on_timeframe(strategy: Strategy, timeframe: str, where: str) -> Strategy:
+    """Have a strategy's features computed over coarser bars, but for those that state their own timeframe."""
+    if not timeframe:
+        return strategy
+    if not strategy.features:
+        raise ConfigurationError(
+            f"{where}: {strategy.name} computes no features, so that a timeframe has no effect; remove it."
+        )
+    features = {
+        argument: template if template.timeframe else structs.replace(template, timeframe=timeframe)
+        for argument, template in strategy.features.items()
+    }
+    return structs.replace(strategy, features=features)
 
 
 def _numbers(wanted: tuple[str, ...], symbols: tuple[str, ...], where: str) -> tuple[int, ...]:

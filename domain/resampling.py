@@ -6,11 +6,13 @@ known before it has happened: resampling a prefix of bars gives the same bars bu
 complete yet.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from .bars import DAY, WEEK, Bars, Timeframe, bars_from, parse_timeframe
-from .errors import ConfigurationError
-from .events import BarsLoaded, Int64
+from .bars import DAY, WEEK, Bars, Timeframe, bars_from, iso_time, parse_timeframe
+from .errors import ConfigurationError, DataError
+from .events import BarsLoaded, Float64, Int64
 from .trading_calendar import TradingCalendar
 
 MONDAY = 4 * DAY
@@ -52,6 +54,59 @@ def resampled(bars: Bars, timeframe: str, calendar: TradingCalendar | None = Non
         volume=np.add.reduceat(bars.volume, starts),
     )
     return bars_from(columns, bars.symbol, timeframe)
+
+
+class Coarser(NamedTuple):
+    """Bars of a coarser timeframe beside finer ones, and when each is known.
+
+    Attributes
+    ----------
+    bars
+        The coarser bars.
+    known
+        Per finer bar: the number of the last coarser bar that is complete at its close, -1 before the first.
+        One is complete once a finer bar in it lasts to the end of its span, or one after it has come.
+    """
+
+    bars: Bars
+    known: Int64
+
+    def stretched(self, values: Float64) -> Float64:
+        """Return values of coarser bars at the finer bars, as they are known there; NaN before the first."""
+        return np.where(self.known >= 0, values[np.maximum(self.known, 0)], np.nan)
+
+
+def coarser(bars: Bars, timeframe: str) -> Coarser:
+    """Resample bars, without a calendar, and tell at which of them each coarser bar is known.
+
+    Raises
+    ------
+    ConfigurationError
+        The timeframe is not a multiple of that of the bars.
+    DataError
+        A bar begins in a span that one before it has lasted to the end of, so that the timeframe of the bars
+        is wrong, and it can't be told when a span ends.
+    """
+    coarse, finer = resampled(bars, timeframe), parse_timeframe(bars.timeframe)
+    own = np.searchsorted(coarse.time, bars.time, side="right") - 1
+    complete = _ends(bars.time, finer) >= _ends(coarse.time, parse_timeframe(timeframe))[own]
+    late = complete[:-1] & (own[1:] == own[:-1])
+    if late.any():
+        bar = int(np.argmax(late))
+        raise DataError(
+            f"{bars.symbol}: the bar of {finer.name} at {iso_time(bars.time[bar])} lasts to the end of its "
+            f"{timeframe}, but another one follows there at {iso_time(bars.time[bar + 1])}. "
+            "Correct `timeframe`."
+        )
+    return Coarser(coarse, np.where(complete, own, own - 1))
+
+
+def _ends(starts: Int64, timeframe: Timeframe) -> Int64:
+    """Return when spans end that begin at these times."""
+    if timeframe.duration is not None:
+        return starts + timeframe.duration
+    months = starts.astype("datetime64[ns]").astype("datetime64[M]") + _months(timeframe)
+    return months.astype("datetime64[ns]").astype(np.int64)
 
 
 def _require_multiple(finer: Timeframe, coarser: Timeframe) -> None:

@@ -140,4 +140,4 @@ def needed_features(topology: Topology, containers: Containers) -> tuple[Feature
         for features, _ in distinct_features(topology, slot, containers).values()
         for feature in features
     }
-    return tuple(sorted(found, key=lambda spec: (spec.name, str(spec.parameters))))
+    return tuple(sorted(found, key=lambda spec: (spec.name, str(spec.parameters), spec.timeframe)))

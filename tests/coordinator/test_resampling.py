@@ -8,6 +8,7 @@ import pytest
 from admf import Coordinator
 from admf.coordinator.calendars import trading_calendar
 from admf.coordinator.data_files import DataFiles
+from admf.coordinator.explanation import explain
 from admf.coordinator.loading import load_workflow, resolved_workflow
 from admf.coordinator.market_data import find_data_file, load_bars
 from admf.coordinator.verification.verification import verify_workspace
@@ -94,14 +95,19 @@ def test_a_run_over_resampled_bars_verifies_and_replays_without_its_file(half_ho
         assert len(result.phase("backtest").trades()) > 10
 
 
-@pytest.mark.parametrize("resample", ["1h", "2h", "1d"])
-def test_half_hours_after_a_bar_change_nothing_that_happened_up_to_it(half_hours, folder, resample):
+@pytest.mark.parametrize(
+    ("resample", "timeframe", "minutes"),
+    [("1h", "''", 60), ("2h", "''", 120), ("1d", "''", 24 * 60), ("''", "1h", 30), ("1h", "1d", 60)],
+)
+def test_half_hours_after_a_bar_change_nothing_that_happened_up_to_it(
+    half_hours, folder, resample, timeframe, minutes
+):
     """A coarser bar is known at its end, and not before: the half hours after it may be anything."""
-    minutes = {"1h": 60, "2h": 120, "1d": 24 * 60}[resample]
-    bars = bars_of(HALF_HOURS, f"data.resample={resample}")
+    changes = [f"data.resample={resample}", f"strategies.cross.timeframe={timeframe}"]
+    bars = bars_of(HALF_HOURS, *changes)
     checked = 0
     with Coordinator("memory://") as coordinator:
-        whole = coordinator.execute_workflow(HALF_HOURS, [f"data.resample={resample}"]).phase("backtest")
+        whole = coordinator.execute_workflow(HALF_HOURS, changes).phase("backtest")
         for bar in range(20, len(bars) - 1, max(1, len(bars) // 6)):
             # The first half hour that this bar does not hold: what comes from then on is another market.
             end = int(bars.time[bar]) + minutes * MINUTE
@@ -110,9 +116,7 @@ def test_half_hours_after_a_bar_change_nothing_that_happened_up_to_it(half_hours
                 scaled(row, 1.0 + 0.3 * (number % 3 - 1)) for number, row in enumerate(half_hours[later:])
             ]
             write(folder / "half_hours.csv", half_hours[:later] + other)
-            changed = coordinator.execute_workflow(HALF_HOURS, [f"data.resample={resample}"]).phase(
-                "backtest"
-            )
+            changed = coordinator.execute_workflow(HALF_HOURS, changes).phase("backtest")
             for table in ("signals", "orders", "fills"):
                 was, is_ = (getattr(phase, table)() for phase in (whole, changed))
                 named = [name for name in ("bar", "target", "quantity", "price") if name in was.columns]
@@ -121,6 +125,57 @@ def test_half_hours_after_a_bar_change_nothing_that_happened_up_to_it(half_hours
                 checked += len(was)
             assert not whole.signals()["target"].equals(changed.signals()["target"])
     assert checked > 30
+
+
+def test_a_strategy_sees_days_while_it_trades_half_hours(half_hours):
+    with Coordinator("store") as coordinator:
+        store = coordinator.workspace.store
+        result = coordinator.execute_workflow(
+            HALF_HOURS,
+            ["data.resample=''", "strategies.cross.timeframe=1d", "strategies.cross.parameters.slow=5"],
+        )
+        phase = result.phase("backtest")
+        signals = phase.signals()
+        # Of a day that ends at 16:00 in New York nothing is known before midnight in UTC has passed.
+        begin = {"13:30", "14:30"}
+        assert {f"{time:%H:%M}" for time in signals["time"]} <= begin
+        assert 2 < len(signals) < len(days()) / 2
+        explained = explain(store, f"{phase.stream}#{signals['n'].iloc[1]}")
+        days_seen = explained.causes[0]
+        assert days_seen.title == "feature fast = sma(period=3) of 1d"
+        at = days().index(signals["time"].iloc[1].date())
+        closes = [float(row.split(",")[4]) for row in half_hours][12::13]
+        assert days_seen.values["close"] == closes[at - 1]
+        assert days_seen.values["value"] == pytest.approx(np.mean(closes[at - 3 : at]), rel=1e-12)
+        assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"]
+        assert verify_workspace(coordinator.workspace).violations == ()
+
+
+def test_a_strategy_of_ones_own_may_mix_timeframes(half_hours, folder):
+    (folder / "mine.py").write_text(
+        "import numpy as np\n"
+        "from admf import feature, strategy\n\n"
+        "trend, fast = feature('sma', period=3, timeframe='1d'), feature('sma', period=4)\n\n\n"
+        "@strategy(features={'trend': trend, 'fast': fast})\n"
+        "def mine(close, trend, fast):\n"
+        "    return np.where(np.isnan(trend), np.nan, np.where((close > trend) & (close > fast), 1.0, 0.0))\n"
+    )
+    workflow = {**HALF_HOURS, "strategies": [{"name": "mine", "type": "mine.py:mine"}]}
+    with Coordinator("memory://") as coordinator:
+        phase = coordinator.execute_workflow(workflow, ["data.resample=''"]).phase("backtest")
+        (started,) = coordinator.workspace.store.read(phase.stream, topics=("PhaseStarted",))
+        assert started.event.features == ("sma(period=3) of 1d", "sma(period=4)")
+        assert len(phase.trades()) > 10
+
+
+def test_a_timeframe_that_has_no_effect_is_refused(half_hours, folder, refusal):
+    (folder / "plain.py").write_text("def plain(close):\n    return close * 0.0\n")
+    workflow = {**HALF_HOURS, "strategies": [{"type": "plain.py:plain", "timeframe": "1d"}]}
+    assert "plain computes no features, so that a timeframe has no effect" in refusal(
+        workflow, ConfigurationError
+    )
+    message = refusal(HALF_HOURS, ConfigurationError, ["strategies.cross.timeframe=30m"])
+    assert "multiple of their timeframe, 1h; 30m is none" in message
 
 
 def nanoseconds(time: str) -> int:

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from admf.domain.bars import DAY, HOUR, MINUTE, Bars, iso_time
 from admf.domain.errors import ConfigurationError, DataError
-from admf.domain.resampling import resampled
+from admf.domain.features import FEATURES, compute_feature, feature, feature_inputs, feature_table
+from admf.domain.perturbation import PERTURBATIONS
+from admf.domain.resampling import coarser, resampled
 from admf.domain.trading_calendar import TradingCalendar, missing_sessions, require_sessions
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,3 +162,65 @@ def test_sessions_without_bars_are_named(calendar):
 def test_a_calendar_needs_bars_of_at_most_a_day(calendar):
     with pytest.raises(ConfigurationError, match="at most a day, found 1w"):
         calendar.sessions(walk(np.arange(3) * 60 * 24 * 7, "1w"))
+
+
+ENDS = {"5m": 5 * MINUTE, "1h": HOUR, "1d": DAY, "1w": 7 * DAY}
+
+
+@settings(max_examples=60, deadline=None)
+@given(minutes=minutes, timeframe=st.sampled_from(sorted(ENDS)))
+def test_a_coarser_bar_is_known_once_its_span_is_over_and_not_before(minutes, timeframe):
+    """Bar by bar, with nothing but the bars up to it: those whose span has ended by the close of this one."""
+    bars = walk(minutes)
+    known = coarser(bars, timeframe).known
+    for place in range(0, len(bars), 7):
+        seen = resampled(bars.head(place + 1), timeframe)
+        over = seen.time + ENDS[timeframe] <= bars.time[place] + MINUTE
+        assert known[place] == np.count_nonzero(over) - 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(minutes=minutes, timeframe=st.sampled_from(sorted(RULES)), part=st.floats(0, 1))
+@pytest.mark.parametrize("how", list(PERTURBATIONS))
+def test_a_feature_of_a_coarser_timeframe_does_not_change_with_later_bars(how, minutes, timeframe, part):
+    bars = walk(minutes)
+    cut = 1 + int(part * (len(bars) - 1))
+    changed = PERTURBATIONS[how](bars, cut)
+    for template in (
+        feature("sma", timeframe=timeframe, period=2),
+        feature("typical_price", timeframe=timeframe),
+    ):
+        was, is_ = (compute_feature(template.fill({}), each)[:cut] for each in (bars, changed))
+        np.testing.assert_array_equal(was, is_)
+
+
+@pytest.mark.parametrize("name", list(FEATURES))
+def test_every_feature_of_weeks_is_known_from_its_last_day_on(name, random_bars):
+    days = random_bars(4, 400)
+    usual = {key: each.usual for key, each in FEATURES.get(name).parameters.items()}
+    plain, weekly = (feature(name, timeframe=each, **usual).fill({}) for each in ("", "1w"))
+    expected = compute_feature(plain, resampled(days, "1w"))
+    sundays = np.flatnonzero((days.time // DAY + 4) % 7 == 0)
+    found = compute_feature(weekly, days)
+    assert len(sundays) == 400 // 7
+    np.testing.assert_array_equal(found[sundays], expected[: sundays.size])
+    np.testing.assert_array_equal(found[sundays[:-1] + 6], expected[: sundays.size - 1])
+    assert np.isnan(found[: sundays[0]]).all()
+    np.testing.assert_array_equal(feature_table((weekly,), days)[0], found)
+
+
+def test_a_feature_says_its_timeframe_and_shows_what_it_was_computed_from(random_bars):
+    days = random_bars(4, 60)
+    spec = feature("sma", timeframe="1w", period=3).fill({})
+    assert str(spec) == "sma(period=3) of 1w"
+    (close,) = feature_inputs(spec, days).values()
+    weeks = resampled(days, "1w").close
+    assert set(close[~np.isnan(close)]) <= set(weeks)
+
+
+def test_bars_that_are_closer_than_their_timeframe_have_no_features_of_a_coarser_one():
+    bars = walk(np.array([0, 30, 60, 90]), "1h")
+    with pytest.raises(
+        DataError, match="the bar of 1h at 2019-12-27T01:00:00 lasts to the end of its 2h, but"
+    ):
+        coarser(bars, "2h")
