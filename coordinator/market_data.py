@@ -117,13 +117,18 @@ def load_bars(path: Path, symbol: str, timeframe: str, calendar: str = "") -> Ba
 
 
 class _Table(NamedTuple):
-    """A file as DuckDB sees it: ``source`` is a FROM clause that names the columns c0, c1, ... in order."""
+    """A file as DuckDB sees it.
+
+    ``source`` is a FROM clause that names the columns c0, c1, ... in order; their ``types`` are known where
+    the file states them.
+    """
 
     path: Path
     connection: "DuckDBPyConnection"
     source: str
     header: list[str]
     first_row: int
+    types: tuple[str, ...] = ()
 
     def select(self, what: str, rest: str = "") -> "DuckDBPyConnection":
         file = {"path": glob.escape(str(self.path))}
@@ -143,9 +148,13 @@ def _open_table(connection: "DuckDBPyConnection", path: Path) -> _Table:
         return _Table(path, connection, source, header, first_row=2)
     if name.endswith(".parquet"):
         file = _Table(path, connection, "read_parquet($path)", [], first_row=1)
-        header = [column[0] for column in file.select("*", "LIMIT 0").description]
-        aliases = ", ".join(f"c{index}" for index in range(len(header)))
-        return file._replace(source=f"{file.source} AS file({aliases})", header=header)
+        columns = file.select("*", "LIMIT 0").description
+        aliases = ", ".join(f"c{index}" for index in range(len(columns)))
+        return file._replace(
+            source=f"{file.source} AS file({aliases})",
+            header=[column[0] for column in columns],
+            types=tuple(str(column[1]) for column in columns),
+        )
     raise DataError(f"{path}: a data file must be one of {', '.join(_SUFFIXES)}. Export it as one of them.")
 
 
@@ -214,6 +223,8 @@ class _DateForm(NamedTuple):
     nanoseconds: str
 
 
+_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"}
+"""Types of columns that hold times, not texts that have to be read."""
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _CLOCK = r"[ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?"
 _US_FORMATS = "['%m/%d/%Y', '%m/%d/%Y %H:%M', '%m/%d/%Y %H:%M:%S']"
@@ -244,8 +255,12 @@ def _read_columns(table: _Table) -> BarsLoaded:
     if first is None:
         raise DataError(f"{table.path}: there must be at least one bar, found only a header. Add data rows.")
     form = _date_form(table, positions["time"], first[0])
-    time = form.nanoseconds.format(cell=date)
-    expressions = {"time": f"CASE WHEN regexp_full_match({date}, '{form.pattern}') THEN {time} END"}
+    if table.types and table.types[positions["time"]] in _TIMES:
+        time = f"epoch_ns(c{positions['time']})"
+    else:
+        read = form.nanoseconds.format(cell=date)
+        time = f"CASE WHEN regexp_full_match({date}, '{form.pattern}') THEN {read} END"
+    expressions = {"time": time}
     for name in ("open", "high", "low", "close", "volume"):
         expressions[name] = f"TRY_CAST(c{positions[name]} AS DOUBLE)" if name in positions else "0::DOUBLE"
     cells = table.select(", ".join(f"{sql} AS {name}" for name, sql in expressions.items())).fetchnumpy()

@@ -321,13 +321,16 @@ def _missing_months(bars: Bars) -> Int64:
 
 
 def _missing_weekdays(time: Int64, duration: int) -> Int64:
+    missing = np.zeros(max(time.size - 1, 0), np.int64)
+    wide = np.flatnonzero(np.diff(time) > duration + _LONGEST_CLOSURE)
     dates = (time // DAY).astype("datetime64[D]")
-    weekdays = np.busday_count(dates[:-1] + 1, dates[1:])
-    return np.where(np.diff(time) > duration + _LONGEST_CLOSURE, weekdays, 0)
+    missing[wide] = np.busday_count(dates[wide] + 1, dates[wide + 1])
+    return missing
 
 
 def _missing_intraday(time: Int64, duration: int) -> Int64:
     days = time // DAY
-    bars_a_day = int(np.median(np.unique(days, return_counts=True)[1]))
+    ends = np.flatnonzero(np.diff(days, append=days[-1:] + 1))
+    bars_a_day = int(np.median(np.diff(ends, prepend=-1)))
     within = np.where(days[1:] == days[:-1], (np.diff(time) - 1) // duration, 0)
     return within + bars_a_day * _missing_weekdays(time, DAY)
