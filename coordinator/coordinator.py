@@ -10,6 +10,7 @@ from pathlib import Path
 from .data_files import DataFiles
 from .executors import Executor, InProcess, ProcessPool
 from .fork import plan_fork
+from .frames import Frames
 from .loading import load_workflow
 from .market_log import MarketLog
 from .progress import Progress, Silence
@@ -67,7 +68,10 @@ class Coordinator:
         self._parallel = parallel
 
     def execute_workflow(
-        self, source: str | Path | Mapping[str, object], changes: Iterable[str] = ()
+        self,
+        source: str | Path | Mapping[str, object],
+        changes: Iterable[str] = (),
+        frames: Frames | None = None,
     ) -> WorkflowResult:
         """Run a workflow to its end.
 
@@ -77,6 +81,9 @@ class Coordinator:
             Path of a YAML file, name of a template, or the same as a mapping.
         changes
             Settings that replace those of the source, as ``path=value``.
+        frames
+            Bars in memory: pandas data frames by the names that ``data.file`` or ``data.files`` give them.
+            The log keeps them, as it keeps those of files; see `admf.coordinator.frames.frame_bars`.
 
         Raises
         ------
@@ -84,7 +91,7 @@ class Coordinator:
             The workflow is wrong, which is found before anything is run, or one of its phases failed.
         """
         workflow = load_workflow(source, changes)
-        files = DataFiles(workflow.folder)
+        files = DataFiles(workflow.folder, frames)
         warnings = check_workflow(workflow, files.panel).warnings
         run = new_run_id()
         self._sequencer().run(workflow, run, files)
@@ -214,8 +221,9 @@ def run(
     store: str | Path | None = None,
     workers: int = 1,
     changes: Iterable[str] = (),
+    frames: Frames | None = None,
 ) -> WorkflowResult:
-    """Run a workflow and return its result; see `Coordinator` for the parameters.
+    """Run a workflow and return its result; see `Coordinator` and its `execute_workflow` for the parameters.
 
     Examples
     --------
@@ -226,7 +234,7 @@ def run(
     """
     with ExitStack() as opened:
         coordinator = opened.enter_context(Coordinator(store, workers=workers))
-        result = coordinator.execute_workflow(source, changes)
+        result = coordinator.execute_workflow(source, changes, frames)
         coordinator.stop_workers()
         # The result goes on asking the workspace.
         opened.pop_all()

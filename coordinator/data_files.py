@@ -10,6 +10,7 @@ from ..domain.panel import Panel
 from ..domain.resampling import resampled
 from .calendars import trading_calendar
 from .configuration import DataSection, PhaseSection
+from .frames import Frames, frame_bars
 from .market_data import find_data_file, load_bars
 
 MICROSECOND = 1_000
@@ -23,10 +24,13 @@ class DataFiles:
     ----------
     folder
         Where file names start from, before the current folder and the bundled data.
+    frames
+        Data frames that go before files of the same names.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, frames: Frames | None = None) -> None:
         self._folder = folder
+        self._frames = frames or {}
         self._bars: dict[tuple[Path, str, str, str, str], Bars] = {}
 
     def panel(self, section: PhaseSection) -> tuple[Panel, Window]:
@@ -55,10 +59,13 @@ class DataFiles:
         return panel, panel.window(data.start, data.end)
 
     def _loaded(self, data: DataSection, symbol: str, file: str) -> Bars:
-        path = find_data_file(file, (self._folder,))
+        path = Path(file) if file in self._frames else find_data_file(file, (self._folder,))
         key = (path, symbol, data.timeframe, data.calendar, data.resample)
         if key not in self._bars:
-            bars = load_bars(path, symbol, data.timeframe, data.calendar)
+            if file in self._frames:
+                bars = frame_bars(self._frames[file], file, symbol, data.timeframe, data.calendar)
+            else:
+                bars = load_bars(path, symbol, data.timeframe, data.calendar)
             calendar = trading_calendar(data.calendar, bars) if data.calendar else None
             self._bars[key] = resampled(bars, data.resample, calendar) if data.resample else bars
         return self._bars[key]

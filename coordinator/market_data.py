@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _SUFFIXES = (".csv", ".csv.gz", ".parquet")
-_COLUMNS = {
+COLUMNS = {
     "time": ("date", "datetime", "timestamp", "time"),
     "open": ("open",),
     "high": ("high",),
@@ -32,6 +32,7 @@ _COLUMNS = {
     "close": ("close",),
     "volume": ("volume", "vol"),
 }
+"""Columns of bars, and the names by which they are found."""
 _PANDAS_INDEX = "__index_level_0__"
 
 
@@ -274,7 +275,7 @@ def _read_columns(table: _Table) -> BarsLoaded:
 def _column_positions(table: _Table) -> dict[str, int]:
     header = [name.strip().lower() for name in table.header]
     positions = {}
-    for column, synonyms in _COLUMNS.items():
+    for column, synonyms in COLUMNS.items():
         found = [index for index, name in enumerate(header) if name in synonyms]
         if not found and column == "time":
             found = [

@@ -7,7 +7,7 @@ from ..domain.columns import joined, rows
 from ..domain.errors import ConflictError, NotFoundError
 from ..domain.events import BarsLoaded, Feed
 from ..domain.panel import Panel
-from ..eventstore.codec import EncodedEvent, encode
+from ..eventstore.codec import encode, event_digest
 from ..eventstore.hashing import digest
 from ..eventstore.record import Head
 from ..eventstore.store import EventStore
@@ -38,12 +38,13 @@ class MarketLog:
         known = next((feed for feed, kept in self._bars.items() if kept is bars), None)
         if known is not None:
             return known
-        events = list(_encoded(bars))
-        stream = bars_stream([event.digest for event in events])
+        events = list(_chunks(bars))
+        stream = bars_stream([event_digest(event) for event in events])
         head = self._store.head(stream)
         if head.version == 0:
+            encoded = [encode(event) for event in events]
             try:
-                head = self._store.append(Head(stream), events, correlation_id=stream, causation_id="")
+                head = self._store.append(Head(stream), encoded, correlation_id=stream, causation_id="")
             except ConflictError:
                 # The stream is named after its content: whoever came first wrote the same bars.
                 head = self._store.head(stream)
@@ -89,7 +90,7 @@ def stored_bars(store: EventStore, feed: Feed) -> Bars:
     return bars_from(joined(parts), feed.symbol, feed.timeframe)
 
 
-def _encoded(bars: Bars) -> Iterator[EncodedEvent]:
+def _chunks(bars: Bars) -> Iterator[BarsLoaded]:
     whole = bars_loaded(bars)
     for start in range(0, len(bars), CHUNK):
-        yield encode(rows(whole, start, start + CHUNK))
+        yield rows(whole, start, start + CHUNK)
