@@ -15,7 +15,7 @@ from types import FrameType
 import admf
 
 from .ours import Runs
-from .peers.protocol import Bars, Task
+from .peers.protocol import Task, read_bars
 
 PERIOD = 0.002
 ROOT = str(Path(admf.__file__).parent)
@@ -56,11 +56,10 @@ def _place(frame: FrameType | None) -> str:
 
 def main() -> None:
     task: Task = json.loads(Path(sys.argv[1]).read_text())
-    nothing = Bars(*[None] * len(Bars._fields))
-    runs = Runs()
-    runs.run(task, nothing, keep=False)
+    bars, runs = read_bars(task), Runs()
+    runs.run(task, bars, keep=False)
     with Clock() as clock:
-        runs.run(task, nothing, keep=False)
+        runs.run(task, bars, keep=False)
     runs.close()
     print(json.dumps(dict(clock.seconds.most_common())))
 

@@ -2,9 +2,9 @@
 
 Options of the task: ``workers``; ``log``, the level; ``store``, ``memory://`` or a file; ``sizes``, by which
 many sizes of position the containers are multiplied; ``stops``, for two symbols with exits, a volume limit
-and price impact, on the bundled bars instead of those of the task. A run is everything that a caller waits
-for: reading the data file, simulating, appending each event (to a file: SQLite with synchronous=FULL), and
-making the result.
+and price impact, on the bundled files instead of the bars of the task. A run is everything that a caller
+waits for: checking the data frame and looking for its bars in the log, simulating, appending each event (to a
+file: SQLite with synchronous=FULL), and making the result.
 """
 
 import os
@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from admf import Coordinator
 from admf.coordinator.result import WorkflowResult
 from admf.domain.events import OrdersFilled, TrialsCompleted
@@ -61,12 +62,14 @@ class Runs:
     def __init__(self) -> None:
         self._coordinator: Coordinator | None = None
         self._last: WorkflowResult | None = None
+        self._frames: dict[str, pd.DataFrame] = {}
 
     def run(self, task: Task, bars: Bars, keep: bool) -> WorkflowResult:  # noqa: ARG002
         if self._coordinator is None:
             workers = int(task["options"].get("workers", "1"))
             self._coordinator = Coordinator(task["options"]["store"], workers=workers)
-        self._last = self._coordinator.execute_workflow(workflow(task))
+            self._frames = {task["file"]: pd.DataFrame(bars._asdict())}
+        self._last = self._coordinator.execute_workflow(workflow(task), frames=self._frames)
         return self._last
 
     def outcome(self, task: Task, bars: Bars, made: object) -> Outcome:  # noqa: ARG002

@@ -67,6 +67,12 @@ class Bars(NamedTuple):
     volume: np.ndarray
 
 
+def read_bars(task: Task) -> Bars:
+    """Read the bars of a task."""
+    with np.load(task["bars"]) as columns:
+        return Bars(**{name: columns[name] for name in Bars._fields})
+
+
 def combinations(task: Task) -> list[tuple[int, int]]:
     """Return the pairs of fast and slow, in the order in which results are compared."""
     return [(fast, slow) for fast in task["fast"] for slow in task["slow"]]
@@ -168,8 +174,7 @@ def serve(
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     task: Task = json.loads(Path(sys.argv[1]).read_text())
-    with np.load(task["bars"]) as columns:
-        bars = Bars(**{name: columns[name] for name in Bars._fields})
+    bars = read_bars(task)
     for line in sys.stdin:
         keep = line.strip() == KEEP
         start = time.perf_counter()
