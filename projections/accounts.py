@@ -6,14 +6,22 @@ from typing import NamedTuple
 import numpy as np
 
 from ..domain.events import Bool, Column, Float64, Int16, Int32, Int64, OrdersFilled, TrialsCompleted
-from ..domain.portfolio import Trades, round_trips_of_containers, settle_containers
-from .fold import Charges, Fold, Phase
+from ..domain.portfolio import (
+    Trades,
+    excursions_of_containers,
+    round_trips_of_containers,
+    settle_containers,
+)
+from .fold import Charges, Fold, Phase, Prices
 
 WITHOUT_EXIT = """
 SELECT * REPLACE (
-    nullif(exit_bar, -1) AS exit_bar, nullif(exit_n, -1) AS exit_n, nullif(exit_price, 'NaN') AS exit_price
+    nullif(exit_bar, -1) AS exit_bar, nullif(exit_n, -1) AS exit_n, nullif(exit_price, 'NaN') AS exit_price,
+    nullif(mae, 'NaN') AS mae, nullif(mfe, 'NaN') AS mfe
 ) FROM columns
 """
+
+NEXT_OPEN = "next_open"
 
 
 class Fills(NamedTuple):
@@ -144,16 +152,49 @@ def gather_trades(fold: Fold, phase: Phase, event: TrialsCompleted, parts: Seque
     count = round_trips_of_containers(
         starts, fills.quantity, fills.price, fills.fee, fills.position, mark, room
     )
-    columns = _trade_columns(room, count, fills, np.repeat(last_bar, np.diff(starts)))
+    trades = _trades_at(room, slice(count))
+    last_bars = np.repeat(last_bar, np.diff(starts))
+    columns = _trade_columns(trades, fills, last_bars, _excursions(fold, phase, trades, fills, last_bars))
     phase_key: dict[str, Column] = {"phase_key": np.full(count, phase.key, np.int32)}
     fold.recorder.gather("data.trades", phase_key | columns, WITHOUT_EXIT)
 
 
-def _trade_columns(trades: Trades, count: int, fills: Fills, last_bar: Int32) -> dict[str, Column]:
-    """Columns of the first ``count`` trades in order of entry; ``last_bar`` is that of the fill's symbol."""
-    entry = trades.entry_fill[:count]
+def _excursions(fold: Fold, phase: Phase, trades: Trades, fills: Fills, last_bar: Int32) -> Float64:
+    """Return MAE and MFE of trades, shape (2, n_trades); NaN where their bars are not all in the log."""
+    found = np.full((2, trades.side.size), np.nan)
+    symbol, leave = fills.symbol[trades.entry_fill], np.maximum(trades.exit_fill, trades.entry_fill)
+    highest = np.maximum(last_bar[trades.entry_fill], fills.bar[leave])
+    lowest = fills.bar[trades.entry_fill]
+    bar = fills.bar.astype(np.int64)
+    for number in np.flatnonzero(np.bincount(symbol)).tolist():
+        prices = fold.prices(phase, number)
+        chosen = np.flatnonzero((symbol == number) & (highest < prices.close.size) & (lowest >= 0))
+        own = _trades_at(trades, chosen)
+        stops = last_bar[own.entry_fill].astype(np.int64) + 1
+        filled = bar, fills.price, _is_at_close(phase, prices, fills)
+        one_each, mae, mfe = np.arange(chosen.size + 1), *np.empty((2, chosen.size))
+        excursions_of_containers(one_each, own, filled, prices.high, prices.low, stops, mae, mfe)
+        found[:, chosen] = mae, mfe
+    return found
+
+
+def _is_at_close(phase: Phase, prices: Prices, fills: Fills) -> Bool:
+    """Tell which fills happened at the close of their bars: those that have its price, after slippage."""
+    if prices.close.size == 0:
+        return np.zeros(fills.bar.size, np.bool_)
+    bar = fills.bar.clip(0, prices.close.size - 1)
+    slips = np.where(fills.quantity > 0.0, 1.0 + phase.slippage, 1.0 - phase.slippage)
+    at_close: Bool = fills.price == prices.close[bar] * slips
+    if phase.fill == NEXT_OPEN:
+        at_close &= fills.price != prices.open[bar] * slips
+    return at_close
+
+
+def _trade_columns(trades: Trades, fills: Fills, last_bar: Int32, excursions: Float64) -> dict[str, Column]:
+    """Columns of trades in order of entry; ``last_bar`` is that of the fill's symbol."""
+    entry = trades.entry_fill
     order = np.lexsort((fills.n[entry], fills.container[entry]))
-    entry, exit_ = entry[order], trades.exit_fill[:count][order]
+    entry, exit_ = entry[order], trades.exit_fill[order]
     closed = exit_ >= 0
     owner = fills.container[entry]
     starts = _starts(owner)
@@ -162,14 +203,16 @@ def _trade_columns(trades: Trades, count: int, fills: Fills, last_bar: Int32) ->
         "container": owner,
         "number": np.arange(1, owner.size + 1) - np.repeat(starts[:-1], np.diff(starts)),
         "symbol": fills.symbol[entry],
-        "side": trades.side[:count][order],
-        "quantity": trades.quantity[:count][order],
+        "side": trades.side[order],
+        "quantity": trades.quantity[order],
         "entry_bar": fills.bar[entry],
-        "entry_price": trades.entry_price[:count][order],
+        "entry_price": trades.entry_price[order],
         "exit_bar": np.where(closed, left, -1),
-        "exit_price": trades.exit_price[:count][order],
-        "fee": trades.fee[:count][order],
-        "pnl": trades.pnl[:count][order],
+        "exit_price": trades.exit_price[order],
+        "fee": trades.fee[order],
+        "pnl": trades.pnl[order],
+        "mae": excursions[0][order],
+        "mfe": excursions[1][order],
         "bars": left - fills.bar[entry],
         "entry_n": fills.n[entry],
         "exit_n": np.where(closed, fills.n[exit_], -1),
@@ -191,6 +234,13 @@ def _joined(parts: Sequence[Fills], containers: Int32) -> Fills | None:
 def _picked(fills: Fills, rows: Int64 | slice) -> Fills:
     columns: dict[str, np.ndarray] = fills._asdict()
     return Fills(**{name: column[rows] for name, column in columns.items()})
+
+
+def _trades_at(trades: Trades, rows: Int64 | slice) -> Trades:
+    if isinstance(rows, np.ndarray) and rows.size == trades.side.size:
+        return trades
+    columns: dict[str, np.ndarray] = trades._asdict()
+    return Trades(**{name: column[rows] for name, column in columns.items()})
 
 
 def _is_last(container: Int32, order: Int32) -> Bool:

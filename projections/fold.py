@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from ..domain.errors import CorruptionError
 from ..domain.events import Float64, Int16, Int32
@@ -19,6 +20,9 @@ SELECT {columns} FROM data.{table}
 WHERE phase_key = $1 AND n > (SELECT coalesce(max(n), 0) FROM data.trials WHERE phase_key = $1)
 ORDER BY container, n
 """
+PRICES = "SELECT open, high, low, close FROM data.bars WHERE stream_key = ? ORDER BY bar"
+CACHED = 16
+"""Feeds whose prices are kept at hand."""
 CLOSE = """
 SELECT b.close FROM data.feeds f JOIN data.bars b USING (stream_key)
 WHERE f.phase_key = ? AND f.symbol = ? AND b.bar = ?
@@ -34,6 +38,15 @@ class Charges(NamedTuple):
     amount: Float64
 
 
+class Prices(NamedTuple):
+    """The bars of a feed, as far as they are in the log."""
+
+    open: Float64
+    high: Float64
+    low: Float64
+    close: Float64
+
+
 class Phase(msgspec.Struct):
     """A phase that has started.
 
@@ -45,6 +58,8 @@ class Phase(msgspec.Struct):
         What stands for it in the tables.
     capital
         Cash of each container before its first fill.
+    fill, slippage
+        Of its execution: which price market orders get, and the fraction by which fills are worse.
     fills
         What was filled since its last trials; None where some of that was written before this fold began.
     charges
@@ -58,6 +73,8 @@ class Phase(msgspec.Struct):
     stream: str
     key: int
     capital: float
+    fill: str
+    slippage: float
     fills: list["Fills"] | None = None
     charges: list[Charges] | None = None
     timeline: Timeline | None = None
@@ -77,6 +94,7 @@ class Fold:
         self.recorder = recorder
         self._phases: dict[str, Phase] = {}
         self._metrics: set[str] = set()
+        self._prices: dict[int, Prices] = {}
 
     def start(self, phase: Phase) -> None:
         """Remember a phase from its start on."""
@@ -91,10 +109,10 @@ class Fold:
             It never started.
         """
         if recorded.stream not in self._phases:
-            sql = "SELECT phase_key, capital FROM data.phases WHERE stream = ?"
+            sql = "SELECT phase_key, capital, fill, slippage FROM data.phases WHERE stream = ?"
             match self.recorder.one(sql, (recorded.stream,)):
-                case (int(key), float(capital)):
-                    self.start(Phase(recorded.stream, key, capital))
+                case (int(key), float(capital), str(fill), float(slippage)):
+                    self.start(Phase(recorded.stream, key, capital, fill, slippage))
                 case _:
                     raise CorruptionError(
                         f"{recorded.address}: {recorded.topic} must come after the PhaseStarted of its "
@@ -146,6 +164,18 @@ class Fold:
                         "end with it, and is not in the log. Check the log with `admf verify`."
                     )
         return phase.closes[symbol, bar]
+
+    def prices(self, phase: Phase, symbol: int) -> Prices:
+        """Return the bars of a symbol of a phase, as far as they are in the log."""
+        sql = "SELECT stream_key FROM data.feeds WHERE phase_key = ? AND symbol = ?"
+        key = self.recorder.integer(sql, (phase.key, symbol))
+        if key is None:
+            return Prices(*np.empty((4, 0)))
+        if key not in self._prices:
+            if len(self._prices) >= CACHED:
+                self._prices.clear()
+            self._prices[key] = Prices(**self.recorder.columns(PRICES, (key,)))
+        return self._prices[key]
 
     def add_metrics(self, names: set[str]) -> None:
         """Make sure that `portfolio_metrics` has columns for these metrics."""

@@ -64,6 +64,22 @@ RENAMED = {"order": "order_number", "limit": "limit_price", "stop": "stop_price"
 """Columns that need other names: ORDER and LIMIT are words of SQL."""
 
 
+class _Slippage(msgspec.Struct, frozen=True):
+    bps: float = 0.0
+
+
+class _Execution(msgspec.Struct, frozen=True):
+    fill: str = "next_open"
+    slippage: _Slippage = _Slippage()
+
+
+class _Stated(msgspec.Struct, frozen=True):
+    """What read models need of a phase's configuration."""
+
+    log: str = "full"
+    execution: _Execution = _Execution()
+
+
 @singledispatch
 def apply(event: object, recorded: Recorded, fold: Fold) -> None:
     """Write the rows that an event adds or changes, inside the caller's transaction.
@@ -120,12 +136,14 @@ def _(event: WorkflowCanceled, recorded: Recorded, fold: Fold) -> None:
 @apply.register
 def _(event: PhaseStarted, recorded: Recorded, fold: Fold) -> None:
     key = _phase_key(fold.recorder, recorded.stream)
+    stated = msgspec.json.decode(event.configuration, type=_Stated)
+    fill, slippage = stated.execution.fill, stated.execution.slippage.bps / 10_000.0
     fold.recorder.execute(
         "UPDATE data.phases SET type = ?, status = 'running', started_at = make_timestamp(?), capital = ?, "
-        "log = coalesce(json_extract_string(?, 'log'), 'full') WHERE phase_key = ?",
-        (event.type, _microseconds(recorded), event.capital, event.configuration, key),
+        "log = ?, fill = ?, slippage = ? WHERE phase_key = ?",
+        (event.type, _microseconds(recorded), event.capital, stated.log, fill, slippage, key),
     )
-    fold.start(Phase(recorded.stream, key, event.capital, fills=[], charges=[]))
+    fold.start(Phase(recorded.stream, key, event.capital, fill, slippage, fills=[], charges=[]))
     for number, feed in enumerate(event.feeds):
         fold.recorder.execute(
             "INSERT INTO data.feeds VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -12,7 +12,7 @@ import duckdb
 from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 5
+VERSION = 6
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 RUNS = "USING COMPRESSION RLE"
@@ -28,7 +28,7 @@ CREATE TABLE data.runs (
 CREATE TABLE data.phases (
     phase_key INTEGER, run TEXT, phase TEXT, type TEXT, status TEXT, stream TEXT, started_at TIMESTAMP,
     finished_at TIMESTAMP, events BIGINT, rows BIGINT, head_hash TEXT, capital DOUBLE, log TEXT, error TEXT,
-    output JSON
+    output JSON, fill TEXT, slippage DOUBLE
 );
 CREATE TABLE data.reused_phases (run TEXT, phase TEXT, stream TEXT);
 CREATE TABLE data.strategies (phase_key INTEGER, strategy SMALLINT, name TEXT);
@@ -78,7 +78,8 @@ CREATE TABLE data.balances (phase_key INTEGER, container INTEGER, bar INTEGER, c
 CREATE TABLE data.trades (
     phase_key INTEGER {RUNS}, container INTEGER {RUNS}, number INTEGER, symbol SMALLINT {RUNS},
     side TINYINT {RUNS}, quantity DOUBLE, entry_bar INTEGER, entry_price DOUBLE, exit_bar INTEGER,
-    exit_price DOUBLE, fee DOUBLE, pnl DOUBLE, bars INTEGER, entry_n BIGINT, exit_n BIGINT
+    exit_price DOUBLE, fee DOUBLE, pnl DOUBLE, mae DOUBLE, mfe DOUBLE, bars INTEGER, entry_n BIGINT,
+    exit_n BIGINT
 );
 CREATE TABLE data.portfolio_metrics (phase_key INTEGER, container INTEGER);
 """
@@ -108,9 +109,9 @@ def _name(column: str, names: type[IntEnum]) -> str:
 VIEWS = f"""
 CREATE VIEW runs AS FROM data.runs;
 CREATE VIEW phases AS
-SELECT * EXCLUDE phase_key FROM data.phases
+SELECT * EXCLUDE (phase_key, fill, slippage) FROM data.phases
 UNION ALL
-SELECT r.run, r.phase, p.* EXCLUDE (phase_key, run, phase) REPLACE ('reused' AS status)
+SELECT r.run, r.phase, p.* EXCLUDE (phase_key, run, phase, fill, slippage) REPLACE ('reused' AS status)
 FROM data.reused_phases r JOIN data.phases p ON p.stream = r.stream;
 CREATE VIEW feeds AS
 SELECT p.run, p.phase, f.name AS symbol, f.timeframe, s.stream, f.rows
@@ -170,7 +171,8 @@ SELECT p.run, p.phase, x.container, x.number, f.name AS symbol,
     CASE x.side WHEN 1 THEN 'long' ELSE 'short' END AS side,
     CASE WHEN x.exit_n IS NULL THEN 'open' ELSE 'closed' END AS status, x.quantity, x.entry_bar,
     entry.time AS entry_time, x.entry_price, x.exit_bar, exit.time AS exit_time, x.exit_price, x.fee, x.pnl,
-    x.pnl / (x.quantity * x.entry_price) AS return, x.bars, x.entry_n, x.exit_n
+    x.pnl / (x.quantity * x.entry_price) AS return, x.mae, x.mfe, x.bars, x.entry_n,
+    x.exit_n
 FROM data.trades x
 JOIN data.phases p USING (phase_key)
 JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol
