@@ -1,6 +1,6 @@
 """What a container owned after each of its fills, and the trades that its fills amount to.
 
-A container trades one symbol. Quantities are signed: positive for a purchase, negative for a sale. All sums
+All fills are of one symbol. Quantities are signed: positive for a purchase, negative for a sale. All sums
 run in the order of the fills, so that the same fills always give the same bits.
 """
 

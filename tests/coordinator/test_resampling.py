@@ -220,6 +220,22 @@ def test_the_bundled_bars_are_those_of_all_sessions(folder):
         assert (np.diff(sessions) == 1).all()
 
 
+def test_breaks_and_short_sessions_are_those_of_the_exchange(folder):
+    """In Hong Kong (hkex.com.hk) 9:30 to 12:00 and 13:00 to 16:00 at UTC+8; to 12:00 on Christmas Eve."""
+    write(folder / "hk.csv", [f"2019-12-{day},1,1,1,1,1" for day in (23, 24, 27)])
+    bars = load_bars(folder / "hk.csv", "HK", "1d", "XHKG")
+    calendar = trading_calendar("XHKG", bars)
+    first, last = calendar.sessions(bars)[[0, -1]]
+    found = [
+        [iso_time(column[session])[5:16] for column in calendar[1:]] for session in range(first, last + 1)
+    ]
+    assert found == [
+        ["12-23", "12-23T01:30", "12-23T08:00", "12-23T04:00", "12-23T05:00"],
+        ["12-24", "12-24T01:30", "12-24T04:00", "12-24T04:00", "12-24T04:00"],
+        ["12-27", "12-27T01:30", "12-27T08:00", "12-27T04:00", "12-27T05:00"],
+    ]
+
+
 def test_a_calendar_or_timeframe_that_there_is_not_is_refused(half_hours, refusal):
     message = refusal(HALF_HOURS, UnknownNameError, ["data.calendar=XNYZ"])
     assert message.startswith("data.calendar: unknown calendar 'XNYZ'. Did you mean")

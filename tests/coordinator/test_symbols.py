@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
@@ -15,15 +16,19 @@ from admf.coordinator.cli import app
 from admf.coordinator.explanation import Explanation, explain
 from admf.coordinator.export import export_run
 from admf.coordinator.loading import load_workflow
+from admf.coordinator.market_log import MarketLog
 from admf.coordinator.result import WorkflowResult
+from admf.coordinator.verification.phase_audit import PhaseAudit
 from admf.coordinator.verification.verification import verify_workspace
 from admf.coordinator.workflow_check import check_workflow
 from admf.coordinator.workspace import Workspace
-from admf.domain.errors import ConfigurationError, UnknownNameError
+from admf.domain.errors import ConfigurationError, CorruptionError, UnknownNameError
+from admf.domain.events import InterestCharged, OrdersFilled
 from admf.projections.fold import Fold
 from admf.projections.projection import apply
 from admf.projections.recorder import DuckDBRecorder
 from admf.projections.schema import create
+from admf.projections.timeline import read_timeline
 from typer.testing import CliRunner
 
 BUNDLED = Path(__file__).parents[2] / "configs" / "data"
@@ -201,6 +206,90 @@ def test_it_verifies(run):
     verified = verify_workspace(run[0].workspace)
     assert verified.violations == ()
     assert verified.checked.metrics > 300
+
+
+def at(row: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def changed(column: np.ndarray) -> np.ndarray:
+        column = column.copy()
+        column[row] = value
+        return column
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "change", "rule", "message"),
+    [
+        (OrdersFilled, "bar", at(-1, 100_000), "bar", "bar 100000 of container 0 must be one of its bars"),
+        (OrdersFilled, "bar", at(-1, 0), "bar", "must be one of its bars, 378 to 599 on the timeline"),
+        (OrdersFilled, "symbol", at(0, 2), "bar", "symbol 2 must be one of the phase's 2"),
+        (OrdersFilled, "quantity", lambda column: column * 2, "metrics", "as follows from its fills"),
+        (InterestCharged, "amount", lambda column: column * 2, "metrics", "as follows from its fills"),
+        (InterestCharged, "symbol", at(0, -2), "bar", "symbol -2 must be one of the phase's 2"),
+        (InterestCharged, "bar", lambda column: column[::-1], "bar", "must go on in time"),
+    ],
+)
+def test_what_was_changed_in_the_account_of_several_symbols_is_found(
+    run, kind, column, change, rule, message
+):
+    store, stream = run[0].workspace.store, run[1].phase("test").stream
+    audit, found = PhaseAudit(stream, MarketLog(store)), []
+    for recorded in store.read(stream):
+        event = recorded.event
+        if isinstance(event, kind):
+            event = msgspec.structs.replace(event, **{column: change(getattr(event, column))})
+        found += audit.take(recorded, event)
+    assert any(violation.rule == rule and message in violation.message for violation in found), found
+
+
+def test_the_timeline_of_the_read_models_is_that_of_the_simulation(run):
+    result, store = run[1], run[0].workspace.store
+    (started,) = store.read(result.phase("test").stream, topics=("PhaseStarted",))
+    panel = MarketLog(store).panel(started.event.feeds)
+    with duckdb.connect() as connection:
+        recorder = DuckDBRecorder(connection)
+        create(recorder)
+        with recorder.transaction():
+            for recorded in store.read_all():
+                apply(recorded.event, recorded, Fold(recorder))
+        (key,) = recorder.one("SELECT phase_key FROM data.phases WHERE phase = 'test'")
+        timeline = read_timeline(recorder, key, "run/test")
+    for symbol, (at_places, own) in enumerate(zip(panel.at, panel.own, strict=True)):
+        bars, places = np.arange(at_places.size, dtype=np.int32), np.arange(len(panel), dtype=np.int32)
+        np.testing.assert_array_equal(timeline.places(np.full(bars.size, symbol), bars), at_places)
+        np.testing.assert_array_equal(timeline.own_bars(np.full(places.size, symbol), places), own)
+        with pytest.raises(CorruptionError, match=f"symbol {symbol} has {bars.size} bars in the log"):
+            timeline.places(np.full(1, symbol), np.array([bars.size]))
+    with pytest.raises(CorruptionError, match="must be one of the phase's 2, found 2"):
+        timeline.places(np.full(1, 2), np.zeros(1, np.int32))
+
+
+@pytest.mark.parametrize("level", ["fills", "metrics"])
+def test_it_verifies_with_less_in_the_log(inputs, run, level):
+    with Coordinator("memory://") as coordinator:
+        result = coordinator.execute_workflow("pair.yaml", [f"log={level}"])
+        assert verify_workspace(coordinator.workspace).violations == ()
+        curve = result.phase("test").equity()
+        metrics = result.phase("test").output.metrics
+    assert metrics == run[1].phase("test").output.metrics
+    if level == "metrics":
+        assert curve.empty
+    else:
+        assert curve.equals(run[1].phase("test").equity())
+
+
+def test_signals_are_followed_symbol_by_symbol(inputs):
+    risk = "  - {name: again, type: signal_replay, signals_from: search, trials: all}\n"
+    (inputs / "again.yaml").write_text(PAIR[: PAIR.index("  - name: folds")] + risk)
+    with Coordinator("memory://") as coordinator:
+        result = coordinator.execute_workflow("again.yaml")
+        first, second = (result.phase(name) for name in ("search", "again"))
+        for table in ("trades", "fills"):
+            was, is_ = (getattr(phase, table)() for phase in (first, second))
+            compared = [name for name in was.columns if name != "n" and not name.endswith("_n")]
+            assert len(was) > 300
+            assert was[compared].equals(is_[compared])
+        assert verify_workspace(coordinator.workspace).violations == ()
 
 
 def test_read_models_that_stop_after_any_event_go_on_as_if_they_had_not(run):
