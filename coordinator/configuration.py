@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from ..domain.events import Scalar
 
-OPTIONAL = frozenset({"optimization", "walk_forward", "trials"})
+OPTIONAL = frozenset({"optimization", "walk_forward", "trials", "analysis"})
 """Sections that only some types of phase use."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 TAGS = ("<range>", "<values>")
@@ -307,6 +307,22 @@ class WalkForwardSection(Section):
     mode: Literal["rolling", "anchored"] = "rolling"
 
 
+class AnalysisSection(Section):
+    """What is asked about the trials of an earlier phase: whether the best is more than luck."""
+
+    type: Literal["overfitting"] = "overfitting"
+    level: float = Field(0.95, gt=0.5, lt=1.0)
+    blocks: int = Field(16, ge=2, le=20, multiple_of=2)
+    samples: int = Field(2000, ge=100)
+    block: float | None = Field(None, ge=1.0)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_type(cls, raw: object) -> object:
+        return {"type": raw} if isinstance(raw, str) else raw
+
+
 class TopSection(Section):
     """The best trials of a phase by its objective, so many of them."""
 
@@ -356,6 +372,7 @@ class WorkSection(Section):
     risk: RiskSection = RiskSection()
     optimization: OptimizationSection | None = None
     walk_forward: WalkForwardSection | None = None
+    analysis: AnalysisSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: Literal["full", "fills", "metrics"] = "full"
     shard_size: int | None = Field(None, gt=0)

@@ -38,7 +38,8 @@ WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
 NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL, *CourseSection.model_fields}
 """What a phase never takes over from the phase that it inherits from."""
-SIGNAL_REPLAY = "signal_replay"
+SOURCES_OF = {"signals_from": "signal_replay", "of": "analysis"}
+"""Other words for ``inherit_best_from``, and the type of phase in which they are used."""
 MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
 """Words that ``workflow.type`` may be where ``workflow.phases`` says everything."""
 
@@ -211,13 +212,14 @@ def resolved_phase(
 
 
 def _seeded(phase: PhaseSection, seed: int, turn: int) -> PhaseSection:
-    """Give a search by chance a seed that follows from the workflow's and the name of the phase and turn."""
-    study = phase.optimization
-    if study is None or study.algorithm == "grid" or study.seed is not None:
-        return phase
-    name = phase.name if turn == 1 else f"{phase.name}#{turn}"
-    own = study.model_copy(update={"seed": derived_seed(seed, name)})
-    return phase.model_copy(update={"optimization": own})
+    """Give what is left to chance a seed that follows from the workflow's and the name of phase and turn."""
+    own = {"seed": derived_seed(seed, phase.name if turn == 1 else f"{phase.name}#{turn}")}
+    study, asked = phase.optimization, phase.analysis
+    if study is not None and study.algorithm != "grid" and study.seed is None:
+        phase = phase.model_copy(update={"optimization": study.model_copy(update=own)})
+    if asked is not None and asked.seed is None:
+        phase = phase.model_copy(update={"analysis": asked.model_copy(update=own)})
+    return phase
 
 
 def _check_shared(shared: Raw, phases: list[Raw]) -> None:
@@ -250,15 +252,16 @@ def _in_full(raw: Raw) -> Raw:
 
 
 def _phase_in_full(raw: Raw) -> Raw:
-    """Replace the short form ``signals_from`` by the phase that a phase then inherits from."""
-    if not (isinstance(raw, dict) and "signals_from" in raw):
+    """Replace the short forms ``signals_from`` and ``of`` by the phase that a phase then inherits from."""
+    word = next((word for word in SOURCES_OF if isinstance(raw, dict) and word in raw), None)
+    if word is None:
         return raw
-    if raw.get("type") != SIGNAL_REPLAY or "inherit_best_from" in raw:
+    if raw.get("type") != SOURCES_OF[word] or "inherit_best_from" in raw:
         raise ConfigurationError(
-            f"phase {raw.get('name', '')!r}: signals_from is another word for inherit_best_from in a phase "
-            f"of type {SIGNAL_REPLAY!r}; state one of the two, and change the latter by --set."
+            f"phase {raw.get('name', '')!r}: {word} is another word for inherit_best_from in a phase "
+            f"of type {SOURCES_OF[word]!r}; state one of the two, and change the latter by --set."
         )
-    return {"inherit_best_from" if key == "signals_from" else key: value for key, value in raw.items()}
+    return {"inherit_best_from" if key == word else key: value for key, value in raw.items()}
 
 
 def _expanded(raw: Raw, *, template: bool = False) -> Raw:

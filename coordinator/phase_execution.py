@@ -29,6 +29,7 @@ from .bus import PhaseBus, Subscriber
 from .components import source_hash
 from .configuration import PhaseSection
 from .earlier_signals import read_source
+from .earlier_trials import read_trials
 from .executors import Executor
 from .market_log import MarketLog
 from .phases import PHASES
@@ -109,6 +110,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         planned = kind.plan(section, topology, window)
         run = trace.head.stream.partition("/")[0]
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
+        trials = read_trials(self.earlier, run, section, feeds, visible) if kind.analyzes else None
         clocks = [clock] if clock else []
         with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
             features = () if source else needed_features(topology, planned)
@@ -137,7 +139,9 @@ class PhaseExecution(msgspec.Struct, frozen=True):
             def simulate(containers: Containers) -> TrialsCompleted:
                 return self._simulate(_with_features(simulation, containers), containers, bus, trace)
 
-            output = kind.run(PhaseContext(section, topology, visible, window, planned, simulate, source))
+            output = kind.run(
+                PhaseContext(section, topology, visible, window, planned, simulate, source, trials)
+            )
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)
 

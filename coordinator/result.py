@@ -213,6 +213,8 @@ class WorkflowResult:
             if output.best and output.best.parameters:
                 chosen = ", ".join(f"{name}={value}" for name, value in output.best.parameters.items())
                 lines.append(f"  best of {output.trials:,} trials: {chosen}")
+            if output.verdict:
+                lines.append(f"  {output.verdict}")
             if output.front:
                 lines.append(f"  {len(output.front):,} trials that none beats by all objectives")
             lines += [f"  {name:<14} {shown(name, output.metrics[name]):>10}" for name in HEADLINE]

@@ -13,6 +13,7 @@ from .calendars import trading_calendar
 from .configuration import PhaseSection
 from .data_files import DataFiles
 from .earlier_signals import require_replayable
+from .earlier_trials import require_analyzable
 from .loading import Workflow, resolved_workflow
 from .phases import PHASES
 from .phases.study import planned_trials
@@ -84,6 +85,8 @@ def check_workflow(
     for section in sections.values():
         if PHASES.get(section.type).follows and section.inherit_best_from:
             require_replayable(section, sections[section.inherit_best_from], section.name)
+        if PHASES.get(section.type).analyzes and section.inherit_best_from:
+            require_analyzable(section, sections[section.inherit_best_from])
         if section.name in reused:
             continue
         topology = build_topology(section, (workflow.folder,), section.name)

@@ -46,6 +46,8 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     front
         With several objectives: the trials that no other one beats by all of them, in the order of their
         containers.
+    figures, verdict
+        Of an analysis: what it measured, by name, and what follows from it in plain words.
     """
 
     objective: str
@@ -55,3 +57,5 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     trials: int
     folds: tuple[Fold, ...] = ()
     front: tuple[Trial, ...] = ()
+    figures: dict[str, float] = {}
+    verdict: str = ""

@@ -123,7 +123,9 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
     for phase in result.phases.values():
         if not phase.ended_well:
             continue
-        if phase.output.folds:
+        if phase.output.verdict:
+            parts += ["", Text(phase.name, style="bold"), Text(phase.output.verdict), *_figures(phase.output)]
+        elif phase.output.folds:
             parts += ["", Text(f"{phase.name}: {len(phase.output.folds)} folds", style="bold")]
             parts += _folds(phase.output)
         elif phase.output.objective and phase.output.trials > 1:
@@ -243,6 +245,11 @@ def _folds(output: PhaseOutput) -> list[RenderableType]:
     heads = [f"in {LABELS.get(name, name)}" for name in both]
     heads += [f"out {LABELS.get(tests[0], tests[0])}", *(LABELS.get(name, name) for name in tests[1:])]
     return fitted(["fold", "tests from", *names, *heads], rows)
+
+
+def _figures(output: PhaseOutput) -> list[RenderableType]:
+    rows = [[name, "-" if value != value else f"{value:,.4g}"] for name, value in output.figures.items()]
+    return [table(["figure", "value"], rows, left=("figure",))]
 
 
 def _top_trials(workspace: Workspace, result: WorkflowResult, phase: PhaseResult) -> list[RenderableType]:

@@ -9,6 +9,7 @@ from ...domain.events import PhaseOutput
 from ...domain.registry import Registry
 from ...domain.topology import Containers, Topology
 from ..configuration import PhaseSection
+from .analysis import analysis, plan_analysis
 from .backtest import backtest, plan_backtest
 from .context import PhaseContext
 from .optimization import optimization, plan_optimization
@@ -30,12 +31,15 @@ class PhaseType(msgspec.Struct, frozen=True):
         Which of the optional sections it uses.
     follows
         Whether it follows the signals of the phase that it inherits from, instead of calling strategies.
+    analyzes
+        Whether it reads the trials of the phase that it inherits from, and simulates nothing.
     """
 
     plan: Callable[[PhaseSection, Topology, Window], Containers]
     run: Callable[[PhaseContext], PhaseOutput]
     sections: frozenset[str] = frozenset()
     follows: bool = False
+    analyzes: bool = False
 
 
 PHASES: Registry[PhaseType] = Registry("phase type")
@@ -48,3 +52,4 @@ PHASES.register(
     "signal_replay",
     PhaseType(plan_signal_replay, signal_replay, frozenset({"optimization", "trials"}), follows=True),
 )
+PHASES.register("analysis", PhaseType(plan_analysis, analysis, frozenset({"analysis"}), analyzes=True))

@@ -12,6 +12,7 @@ from ...domain.panel import Panel
 from ...domain.topology import Containers, Topology
 from ..configuration import PhaseSection
 from ..earlier_signals import Source
+from ..earlier_trials import EarlierTrials
 
 
 class PhaseContext(msgspec.Struct, frozen=True):
@@ -31,6 +32,8 @@ class PhaseContext(msgspec.Struct, frozen=True):
         Simulates containers, appends what happened to the phase's stream, and returns the trials.
     source
         What it takes over from the phase whose signals it follows, if it does.
+    trials
+        Those of the phase that it analyzes, if it does.
     """
 
     section: PhaseSection
@@ -40,6 +43,7 @@ class PhaseContext(msgspec.Struct, frozen=True):
     planned: Containers
     simulate: Callable[[Containers], TrialsCompleted]
     source: Source | None = None
+    trials: EarlierTrials | None = None
 
 
 def containers_over(

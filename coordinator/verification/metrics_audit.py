@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...domain.bars import parse_timeframe
-from ...domain.desk import CHARGE, FILL, Records
+from ...domain.desk import CHARGE, FILL
 from ...domain.events import (
     Bool,
     Float64,
-    Int32,
     Int64,
     InterestCharged,
     OrdersFilled,
@@ -25,6 +24,7 @@ from ...domain.measurement import Measures, Spans, measure_containers
 from ...domain.metrics import METRICS, Profile, metric_profile
 from ...domain.panel import Panel
 from ..configuration import PhaseSection
+from ..records import records_of
 from .shard_audit import Batch, Fault
 
 OF_WARM_UP = {
@@ -107,8 +107,8 @@ class Gauge:
         rows: Int64,
     ) -> Float64:
         container = trials.container[rows]
-        filled, fill_ends = self._records(fills, container, FILL, ("quantity", "price", "fee"))
-        charged, charge_ends = self._records(charges, container, CHARGE, ("amount",))
+        filled, fill_ends = records_of(self._panel, fills, container, FILL, ("quantity", "price", "fee"))
+        charged, charge_ends = records_of(self._panel, charges, container, CHARGE, ("amount",))
         metrics = np.empty((rows.size, len(METRICS)))
         measure_containers(
             self._prices,
@@ -126,30 +126,6 @@ class Gauge:
             metrics,
         )
         return metrics
-
-    def _records(
-        self,
-        events: Sequence[OrdersFilled] | Sequence[InterestCharged],
-        container: Int32,
-        kind: np.dtype[np.void],
-        columns: tuple[str, ...],
-    ) -> tuple[Records, Int64]:
-        """Put rows of some containers on the timeline, and tell the row after each container's last."""
-        owner = np.concatenate([np.empty(0, np.int32), *(event.container for event in events)])
-        chosen = np.flatnonzero(np.isin(owner, container))
-        order = chosen[np.argsort(owner[chosen], kind="stable")]
-        records = np.zeros(order.size, kind)
-        if order.size:
-            symbol = np.concatenate([event.symbol for event in events])[order]
-            bar = np.concatenate([event.bar for event in events])[order]
-            records["symbol"] = symbol
-            records["bar"] = bar
-            for number, places in enumerate(self._panel.at):
-                own = symbol == number
-                records["bar"][own] = places[bar[own]]
-            for name in columns:
-                records[name] = np.concatenate([getattr(event, name) for event in events])[order]
-        return records, np.searchsorted(owner[order], container, side="right")
 
 
 def _bits(values: Float64) -> Int64:

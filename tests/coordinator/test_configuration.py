@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from admf.coordinator.configuration import (
+    AnalysisSection,
     CommissionSection,
     DataSection,
     ExecutionSection,
@@ -45,6 +46,7 @@ SECTIONS = {
     "`optimization.objectives[]`": ObjectiveSection,
     "`optimization.stop`": StopSection,
     "`walk_forward`": WalkForwardSection,
+    "`analysis`": AnalysisSection,
     "`metrics`": MetricsSection,
 }
 
@@ -93,7 +95,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    assert list(result.phases) == ["search", "out_of_sample", "stops", "folds", "refine"]
+    assert list(result.phases) == ["search", "out_of_sample", "luck", "stops", "folds", "refine"]
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5
 

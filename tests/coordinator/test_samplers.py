@@ -332,5 +332,6 @@ def test_the_template_runs(tmp_path: Path):
         sweep = result.phase("sweep").output
         assert sweep.best.metrics["trades"] >= 10
         assert sweep.best.metrics["max_drawdown"] <= 0.35
+        assert "of 40 trials the best has" in result.phase("luck").output.verdict
         assert result.phase("out_of_sample").output.trials == 1
         assert f"best of {sweep.trials} trials" in result.summary()
