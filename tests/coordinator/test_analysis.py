@@ -164,3 +164,15 @@ def test_a_single_trial_was_not_selected(coordinator, analyzed):
     assert figures["deflated_sharpe"] == figures["probabilistic_sharpe"]
     assert np.isnan(figures["overfitting_probability"])
     assert Record(0.0, 2).spread == 1.0
+
+
+def test_a_condition_may_ask_for_a_figure(coordinator, analyzed):
+    workflow = analyzed()
+    test = {"type": "validation", "inherit_best_from": "search"}
+    workflow["workflow"] += [
+        test | {"name": "sure", "when": "luck.figures.deflated_sharpe > 0.999"},
+        test | {"name": "unsure", "when": "luck.figures.deflated_sharpe <= 0.999"},
+    ]
+    result = coordinator.execute_workflow(workflow)
+    assert "sure" not in result.phases or result.phase("sure").status == "skipped"
+    assert result.phase("unsure").status == "completed"
