@@ -42,6 +42,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     phase
         The phase that it is in, or was in when it stopped, of several the first; ``phase#2`` in the second
         turn of one that repeats; empty where none is left.
+    beside
+        The others that have begun and not ended, of branches that run at once.
     shards, trials
         Of that phase, how many were completed.
     planned
@@ -64,6 +66,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[str, ...]
     failed: tuple[str, ...]
     phase: str
+    beside: tuple[str, ...]
     shards: int
     trials: int
     planned: int
@@ -121,7 +124,7 @@ def run_status(store: EventStore, run: str) -> RunStatus:
     history = run_history(store, run)
     tried_again = history.failed if history.status == "failed" else ()
     ended = [name for name in history.outcomes if name not in tried_again]
-    stream = _next_stream(store, history, ended)
+    stream, *others = _next_streams(store, history, ended)
     pace = _pace(store, stream, history) if stream else _PhasePace()
     status = shown_status(history)
     end = time.time_ns() if status == "running" else max(history.ended_at, pace.until)
@@ -137,6 +140,7 @@ def run_status(store: EventStore, run: str) -> RunStatus:
         skipped=tuple(history.skipped),
         failed=tuple(history.failed),
         phase=stream.partition("/")[2],
+        beside=tuple(other.partition("/")[2] for other in others if store.head(other).version),
         shards=pace.shards,
         trials=pace.trials,
         planned=max(pace.planned, pace.trials),
@@ -150,16 +154,16 @@ def passed_over(store: EventStore, run: str) -> PassedOver:
     """Tell what resuming a run would not execute again; raises like `run_status`."""
     history = run_history(store, run)
     settled = history.settled
-    stream = _next_stream(store, history, settled)
+    stream = _next_streams(store, history, settled)[0]
     pace = _pace(store, stream, history) if stream else _PhasePace()
     phases = tuple(name for name in history.started.phases if name in settled)
     return PassedOver(phases, stream.partition("/")[2], pace.shards, pace.trials)
 
 
-def _next_stream(store: EventStore, history: RunHistory, ended: Collection[str]) -> str:
-    """Return the stream of the first phase that has not ended, in its last turn; empty where none is left."""
-    phase = next((name for name in history.started.phases if name not in ended), "")
-    return TraceQuery(store).stream(history.head.stream, phase) if phase else ""
+def _next_streams(store: EventStore, history: RunHistory, ended: Collection[str]) -> list[str]:
+    """Return the streams of the last turns of phases that have not ended; an empty one if none is left."""
+    trace, run = TraceQuery(store), history.head.stream
+    return [trace.stream(run, name) for name in history.started.phases if name not in ended] or [""]
 
 
 def _pace(store: EventStore, stream: str, history: RunHistory) -> _PhasePace:

@@ -70,7 +70,11 @@ def _inner(phase: Raw, where: str, folder: Path, expanded: Callable[[Raw], Raw],
     own = {key: value for key, value in whole.items() if key not in ("name", "seed", "parallel", "workflow")}
     settings = merged(own, {key: value for key, value in phase.items() if key not in OWN})
     inner = [mapping(each, f"{where}.workflow") for each in whole["workflow"]]
-    names = {str(each.get("name")): f"{phase['name']}.{each.get('name')}" for each in inner}
+    if any("name" not in each for each in inner):
+        raise ConfigurationError(
+            f"{where}.workflow: a phase of {phase['workflow']} has no name; give it one."
+        )
+    names = {str(each["name"]): f"{phase['name']}.{each['name']}" for each in inner}
     return [_placed(each, phase, settings, names) for each in inner]
 
 
@@ -78,14 +82,14 @@ def _placed(inner: Raw, outer: Raw, settings: Raw, names: Mapping[str, str]) -> 
     """Give an inner phase its new name, what its workflow says, and the course of the outer phase."""
     inherits = bool(inner.get("inherit_best_from"))
     basis = {key: value for key, value in settings.items() if not inherits or key in OPTIONAL}
-    placed = mapping(renamed(merged(_of_use(basis, inner), inner), names), "workflow")
+    placed = merged(_of_use(basis, inner), mapping(renamed(inner, names), "workflow"))
     placed["name"] = names[str(inner["name"])]
-    before = [names.get(str(name), str(name)) for name in inner.get("depends_on", ())]
+    before = [names.get(name, name) for name in _before(inner)]
     if inherits:
         placed["inherit_best_from"] = names.get(str(inner["inherit_best_from"]), inner["inherit_best_from"])
     conditions = [renamed_expression(str(inner["when"]), names)] if inner.get("when") else []
     if not before and not inherits:
-        before = list(outer.get("depends_on", ()))
+        before = _before(outer)
         conditions = [*([str(outer["when"])] if outer.get("when") else []), *conditions]
     if before:
         placed["depends_on"] = before
@@ -105,13 +109,17 @@ def _of_use(settings: Raw, phase: Raw) -> Raw:
     return {key: value for key, value in settings.items() if key not in OPTIONAL or key in used}
 
 
+def _before(phase: Raw) -> list[str]:
+    stated = phase.get("depends_on", [])
+    if not isinstance(stated, list | tuple):
+        name = phase.get("name")
+        raise ConfigurationError(f"phase {name!r}: depends_on must be a list of names, was {stated!r}.")
+    return [str(name) for name in stated]
+
+
 def _last(inner: list[Raw]) -> list[str]:
     """Return the phases that no other one depends on."""
-    before = {
-        str(name)
-        for phase in inner
-        for name in (*phase.get("depends_on", ()), phase.get("inherit_best_from"))
-    }
+    before = {name for phase in inner for name in (*_before(phase), str(phase.get("inherit_best_from")))}
     return [str(phase["name"]) for phase in inner if str(phase["name"]) not in before]
 
 

@@ -90,6 +90,7 @@ def _facts(status: RunStatus) -> dict[str, str]:
         "run": status.run,
         "reason": status.reason,
         "phase": f"{status.phase}, {number} of {status.phases}" if status.phase else f"all {status.phases}",
+        "beside": ", ".join(status.beside),
         "skipped": ", ".join(status.skipped),
         "failed": ", ".join(status.failed),
         "trials": trials if status.planned else "",

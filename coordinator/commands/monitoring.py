@@ -30,7 +30,7 @@ def status(
     When the phase ends is estimated from the time that its shards have taken. With --watch, the exit code is
     that of the run: 0 completed, 1 failed (also only in some phases) or stale, 130 canceled. With --json, an
     object for one run, else a list: {"run", "name", "status", "reason", "started_at", "elapsed", "completed",
-    "phases", "skipped", "failed", "phase", "shards", "trials", "planned", "phase_ends_at", "host",
+    "phases", "skipped", "failed", "phase", "beside", "shards", "trials", "planned", "phase_ends_at", "host",
     "process"}.
     """
     from ..run_list import find_run, list_runs

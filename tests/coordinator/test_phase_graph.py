@@ -1,6 +1,7 @@
 """The graph of a workflow, before anything is run: what depends on what, and what refers to what."""
 
 import pytest
+import yaml
 from admf.coordinator.configuration import RepeatSection
 from admf.coordinator.loading import load_workflow, resolved_workflow
 from admf.coordinator.phase_graph import loop_end, phase_graph
@@ -187,6 +188,31 @@ def test_what_cannot_be_a_workflow_in_a_workflow_is_refused(more, message):
     before, inner, after = SUB["workflow"]
     with pytest.raises(ConfigurationError, match=message):
         load_workflow({**SUB, "workflow": [before, inner | more, after]})
+
+
+def test_references_name_the_phases_of_their_own_workflow(folder):
+    inner = {"workflow": [phase("before"), phase("then", capital="${before.trials}")]}
+    (folder / "inner.yaml").write_text(yaml.safe_dump(inner))
+    settings = {"shard_size": "${before.trials}", "when": "before.trials > 1"}
+    outer = {"name": "sub", "type": "workflow", "workflow": "inner.yaml", **settings}
+    workflow = load_workflow({"workflow": [phase("before"), outer]})
+    _, first, then = workflow.graph.nodes
+    assert (first.before, first.course.when) == (("before",), "before.trials > 1")
+    assert (then.name, then.before) == ("sub.then", ("before", "sub.before"))
+    assert (then.work["shard_size"], then.work["capital"]) == ("${before.trials}", "${sub.before.trials}")
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ([{"type": "backtest"}], r"workflow.phases\[0\].workflow: a phase of inner.yaml has no name"),
+        ([{"name": "a", "depends_on": "b"}], "phase 'a': depends_on must be a list of names, was 'b'"),
+    ],
+)
+def test_what_is_wrong_in_an_inner_workflow_is_refused(folder, phases, message):
+    (folder / "inner.yaml").write_text(yaml.safe_dump({"workflow": phases}))
+    with pytest.raises(ConfigurationError, match=message):
+        load_workflow({"workflow": [{"name": "sub", "type": "workflow", "workflow": "inner.yaml"}]})
 
 
 def test_a_workflow_that_is_part_of_itself_is_refused(folder):

@@ -47,6 +47,17 @@ GRAPH: dict[str, object] = {
         },
         {"name": "branch", "type": "backtest", "inherit_best_from": "search"},
         {
+            "name": "sampled",
+            "type": "optimization",
+            "depends_on": ["search"],
+            "optimization": {
+                "algorithm": "tpe",
+                "trials": 8,
+                "batch": 4,
+                "parameters": {"cross.fast": {"low": 3, "high": 12}, "cross.slow": {"low": 20, "high": 60}},
+            },
+        },
+        {
             "name": "refine",
             "type": "optimization",
             "repeat": {"max": 3, "tolerance": 1e-9},
@@ -74,6 +85,7 @@ GRAPH: dict[str, object] = {
 ENDS = {
     "search": "completed",
     "branch": "completed",
+    "sampled": "completed",
     "refine": "completed",
     "never": "skipped",
     "broken": "failed",

@@ -14,7 +14,14 @@ from admf.coordinator.run_history import run_history
 from admf.coordinator.status import run_status
 from admf.coordinator.trace_query import TraceQuery
 from admf.coordinator.verification.verification import verify_workspace
-from admf.domain.errors import ConfigurationError, StoreError, StrategyError, TimedOutError, UnknownNameError
+from admf.domain.errors import (
+    CanceledError,
+    ConfigurationError,
+    StoreError,
+    StrategyError,
+    TimedOutError,
+    UnknownNameError,
+)
 from admf.domain.events import PhaseFailed, PhaseRepeated, PhaseRetried, PhaseSkipped, PhaseStarted
 
 SPACE = {"cross.fast": [3, 5, 8], "cross.slow": [13, 21]}
@@ -26,6 +33,21 @@ def flaky(close, size=1.0):
     if size > 0.7:
         raise ValueError(f"size {size} is too much")
     return np.full(close.size, size)
+"""
+
+
+DYING = """
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+
+def dying(close):
+    if not Path("{folder}/died").exists():
+        Path("{folder}/died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.ones(close.size)
 """
 
 
@@ -159,6 +181,17 @@ def test_branches_that_run_at_once_leave_the_same_log(coordinator, pooled, graph
     assert told(running, again.run) == told(coordinator, expected.run)
 
 
+def test_branches_that_run_at_once_leave_the_same_log_in_every_store(coordinator, shared_url, graph, heads):
+    expected = coordinator.execute_workflow(graph)
+    for number in range(4):
+        graph["workflow"].append({**phase(graph, "search"), "name": f"search-{number}"})
+    with Coordinator(shared_url, parallel=6) as opened:
+        result = opened.execute_workflow(graph)
+        assert {name: heads(result)[name] for name in expected.phases} == heads(expected)
+        assert told(opened, result.run)[:7] == told(coordinator, expected.run)
+        assert verify_workspace(opened.workspace).violations == ()
+
+
 class Meeting(Silence):
     """Lets two phases go on only when both are under way."""
 
@@ -202,6 +235,21 @@ class Slow(Silence):
             time.sleep(0.3)
 
 
+def test_the_status_of_a_run_names_all_branches_that_are_under_way(folder):
+    seen = []
+
+    class Looking(Meeting):
+        def trials_completed(self, _count):
+            (run,) = [row for (row,) in coordinator.workspace.read_models.query("SELECT run FROM runs").rows]
+            status = run_status(coordinator.workspace.store, run)
+            seen.append((status.status, status.phase, *status.beside))
+            self.both.wait(30)
+
+    with Coordinator(folder / "store", progress=Looking()) as coordinator:
+        coordinator.execute_workflow(pair(folder))
+    assert ("running", "one", "two") in seen
+
+
 def test_a_failure_in_one_branch_stops_the_other_before_its_next_append(folder):
     (folder / "flaky.py").write_text(FLAKY)
     workflow = pair(folder, strategies=[{"name": "flaky", "type": "flaky.py:flaky"}])
@@ -237,6 +285,30 @@ def test_ctrl_c_stops_all_branches_and_the_run_can_be_resumed(folder, heads):
     with Coordinator(folder / "store") as coordinator:
         sql = "SELECT run FROM runs WHERE status = 'canceled'"
         ((run,),) = coordinator.workspace.read_models.query(sql).rows
+        assert heads(coordinator.resume_workflow(run)) == expected
+
+
+def test_a_run_that_is_canceled_elsewhere_stops_all_branches(folder, heads):
+    workflow = pair(folder)
+    with Coordinator(folder / "store") as coordinator:
+        expected = heads(coordinator.execute_workflow(workflow))
+
+    class Canceled(Silence):
+        def trials_completed(self, _count):
+            with Coordinator(folder / "store") as elsewhere:
+                sql = "SELECT run FROM runs WHERE status = 'running'"
+                for (run,) in elsewhere.workspace.read_models.query(sql).rows:
+                    elsewhere.cancel_workflow(run)
+
+    with (
+        Coordinator(folder / "store", progress=Canceled()) as coordinator,
+        pytest.raises(CanceledError, match="was canceled: asked for by process"),
+    ):
+        coordinator.execute_workflow(workflow)
+    with Coordinator(folder / "store") as coordinator:
+        sql = "SELECT run FROM runs WHERE status = 'canceled'"
+        ((run,),) = coordinator.workspace.read_models.query(sql).rows
+        assert run_history(coordinator.workspace.store, run).completed == {}
         assert heads(coordinator.resume_workflow(run)) == expected
 
 
@@ -326,6 +398,16 @@ def test_an_error_of_the_store_that_passes_is_retried(coordinator, graph, heads,
         ("low", 2, 0.02),
     ]
     assert run_history(store, result.run).retries == {"low": 2}
+
+
+def test_a_worker_that_dies_once_costs_a_retry(pooled, graph, folder):
+    (folder / "dying.py").write_text(DYING.format(folder=folder))
+    low = phase(graph, "low")
+    low.update(strategies=[{"type": f"{folder / 'dying.py'}:dying"}], retries=1, retry_delay_seconds=0)
+    result = pooled.execute_workflow(graph)
+    assert result.status == "completed"
+    (retried,) = events(pooled, result.run, PhaseRetried)
+    assert (retried.phase, retried.error) == ("low", "ExecutorError")
 
 
 def test_an_error_that_lasts_is_not_retried(coordinator, failing):
