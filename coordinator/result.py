@@ -4,10 +4,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from ..domain.bars import iso_day
 from ..domain.errors import NotFoundError
-from ..domain.events import PhaseCompleted, PhaseOutput, PhaseReused, PhaseStarted, Scalar
+from ..domain.events import Float64, Int64, PhaseCompleted, PhaseOutput, PhaseReused, PhaseStarted, Scalar
 from .configuration import PhaseSection
 from .extraction import Row, extracted_results
 from .market_log import MarketLog
@@ -129,6 +130,35 @@ class PhaseResult:
         if chosen is None:
             raise NotFoundError(f"phase {self.name!r} chose no container; give the id of one.")
         return self._frame("equity", "AND container = ? ORDER BY bar", chosen)
+
+    def monthly_returns(self, container: int | None = None) -> "pd.DataFrame":
+        """Return the returns of a container, by default the best: a row per year, a column per month.
+
+        Months are numbered from 1. Returns are fractions, from one month's last equity to the next one's, the
+        first from the capital; NaN where there are no bars. Raises as `equity`.
+        """
+        import pandas as pd
+
+        from ..domain.equity_curve import MonthlyReturn, monthly_returns
+
+        found = monthly_returns(*self._curve(container))
+        rows = pd.DataFrame(found, columns=pd.Index(MonthlyReturn._fields))
+        return rows.pivot(index="year", columns="month", values="value").reindex(columns=range(1, 13))
+
+    def yearly_returns(self, container: int | None = None) -> "pd.Series[float]":
+        """Return the returns of a container by year, as `monthly_returns` does."""
+        import pandas as pd
+
+        from ..domain.equity_curve import yearly_returns
+
+        years, values = zip(*yearly_returns(*self._curve(container)), strict=True)
+        return pd.Series(values, index=pd.Index(years, name="year"), name="return")
+
+    def _curve(self, container: int | None) -> tuple[Int64, Float64, float]:
+        """Return times in nanoseconds, equity, and the capital before the first bar."""
+        frame = self.equity(container)
+        time = frame["time"].to_numpy().astype("datetime64[ns]").astype(np.int64)
+        return time, frame["equity"].to_numpy(np.float64), self._started.capital if self._started else 0.0
 
     def _frame(self, source: str, condition: str = "", *parameters: object) -> "pd.DataFrame":
         sql = f"SELECT * EXCLUDE (run, phase) FROM {source} WHERE run = ? AND phase = ? "

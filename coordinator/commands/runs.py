@@ -22,8 +22,13 @@ def runs(context: typer.Context, as_json: Json = False) -> None:
         show(*runs_screen(entries))
 
 
-@command("show", "show last", "show ab12cd34 --json")
-def show_run(context: typer.Context, run: Run, as_json: Json = False) -> None:
+@command("show", "show last", "show ab12cd34 --returns", "show ab12cd34 --json")
+def show_run(
+    context: typer.Context,
+    run: Run,
+    returns: Annotated[bool, typer.Option("--returns", help="Show returns by month and year.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what a run came to, with top trials and folds."""
     from ..result import WorkflowResult
     from ..run_list import find_run, list_runs
@@ -33,7 +38,14 @@ def show_run(context: typer.Context, run: Run, as_json: Json = False) -> None:
     with context.obj.workspace() as workspace:
         found = find_run(workspace, run)
         result, entry = WorkflowResult(workspace, found), list_runs(workspace, found)[0]
-        if as_json:
+        if returns:
+            from .returns_table import returns_object, returns_screen
+
+            if as_json:
+                show_json(returns_object(result))
+            else:
+                show(*returns_screen(result))
+        elif as_json:
             show_json(run_object(workspace, result, entry))
         else:
             show(*run_screen(workspace, result, entry), *detail_screen(workspace, result))

@@ -164,6 +164,16 @@ def test_a_run_is_found_by_a_part_of_its_id(here):
 def test_show_adds_top_trials_and_folds(here):
     runs = {entry["name"]: entry["run"] for entry in json_of("runs")}
     study = admf("show", runs["study"]).stdout
+    years = json_of("show", runs["study"], "--returns")
+    months = next(iter(years.values()))
+    for found in months.values():
+        growth = 1.0
+        for number in found.keys() - {"year"}:
+            growth *= 1.0 + found[number]
+        assert growth == pytest.approx(1.0 + found["year"])
+    table = admf("show", runs["study"], "--returns").stdout
+    assert all(f"{year}  " in table for year in months)
+    assert f"{found['year']:.1%}" in table
     assert "search: highest sharpe_ratio of 6 trials" in study
     values = [float(line.split()[3]) for line in study.split("Sharpe")[1].splitlines()[1:]]
     assert values == sorted(values, reverse=True)

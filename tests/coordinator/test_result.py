@@ -64,6 +64,23 @@ def test_the_equity_curve_is_that_of_the_best_container_unless_another_is_named(
         assert curve["equity"].iloc[-1] == pytest.approx(trials["final_equity"][container])
 
 
+def test_returns_by_month_and_year_are_those_of_the_equity_at_their_ends(result):
+    phase = result.phase("training")
+    for container in (phase.output.best.container, 0):
+        equity = phase.equity(container).set_index("time")["equity"]
+        ends = equity.resample("ME").last()
+        expected = ends / ends.shift(fill_value=100_000.0) - 1.0
+        months = phase.monthly_returns(container)
+        assert months.index.tolist() == [2000]
+        assert months.columns.tolist() == list(range(1, 13))
+        for time, value in expected.items():
+            assert months.loc[time.year, time.month] == pytest.approx(value, abs=1e-12)
+        assert months.loc[2000, 8:].isna().all()
+        years = phase.yearly_returns(container)
+        assert years.tolist() == pytest.approx([equity.iloc[-1] / 100_000.0 - 1.0])
+        assert years.index.tolist() == [2000]
+
+
 def test_warnings_tell_of_gaps_in_the_data(coordinator, folder, train_and_test):
     lines = (folder / "walk.csv").read_text().splitlines()
     del lines[50:70]
