@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -30,6 +31,8 @@ EXTRAS = {"tpe": "optuna", "genetic": "optuna", "cma_es": "optuna", "gp": "gp"}
 """The extra that installs them."""
 SINGLE = frozenset({"cma_es", "gradient"})
 """Algorithms that follow one objective only."""
+SETTINGS = Lock()
+"""Held while settings of the whole process are changed."""
 ORDERED = SINGLE
 """Algorithms that need parameters with an order: numbers, or true and false."""
 
@@ -254,14 +257,18 @@ def _place(axis: Axis, suggested: Place) -> Place:
 
 @contextmanager
 def _quiet() -> "Iterator[None]":
-    """Keep Optuna from writing about studies and about features that it calls experimental."""
+    """Keep Optuna from writing about studies and about features that it calls experimental.
+
+    What it writes, and what Python warns of, is set for the whole process; branches run in its threads.
+    """
     import optuna
 
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
+    with SETTINGS:
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                yield
+        finally:
+            optuna.logging.set_verbosity(before)

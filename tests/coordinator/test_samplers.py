@@ -335,3 +335,16 @@ def test_the_template_runs(tmp_path: Path):
         assert "of 40 trials the best has" in result.phase("luck").output.verdict
         assert result.phase("out_of_sample").output.trials == 1
         assert f"best of {sweep.trials} trials" in result.summary()
+
+
+def test_searches_in_branches_that_run_at_once_suggest_what_they_would_alone(coordinator, searching, heads):
+    workflow = searching(trials=16)
+    (search,) = workflow["workflow"]
+    workflow["workflow"] = [
+        search | {"name": f"{name}_{number}", "optimization": search["optimization"] | {"algorithm": name}}
+        for name in ("tpe", "genetic", "cma_es")
+        for number in (1, 2)
+    ]
+    one = heads(coordinator.execute_workflow(workflow | {"parallel": 1}))
+    assert len(set(one.values())) == 6
+    assert heads(coordinator.execute_workflow(workflow | {"parallel": 4})) == one
