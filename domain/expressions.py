@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigurationError, UnknownNameError
-from .events import Bool, Column, Scalar
+from .events import Bool, Column, Float64, Scalar
 
 Operand = NDArray[np.generic]
 Values = Mapping[str, Column | Scalar]
@@ -24,6 +24,9 @@ _COMPARISONS: dict[type[ast.cmpop], np.ufunc] = {
     ast.Eq: np.equal,
     ast.NotEq: np.not_equal,
 }
+_BY_SIZE = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+LEAST_BREACH = 1e-9
+"""Of a constraint that is failed by nothing, as 3 fails to be less than 3."""
 _ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
     ast.Add: np.add,
     ast.Sub: np.subtract,
@@ -61,6 +64,24 @@ def satisfied(constraint: str, values: Values, where: str = "", kind: str = "par
             f"{where + ': ' if where else ''}the constraint {constraint!r} must compare {kind}s and "
             f"numbers, as in 'cross.fast < cross.slow' ({error})."
         ) from error
+
+
+def breach(constraint: str, values: Values) -> Float64:
+    """Return by how much each row fails a constraint that `satisfied` accepts: 0 for not at all, up to 1.
+
+    Where two numbers are compared by size, that is their distance, relative to the sum of their sizes. It is
+    1 where one of them is undefined, and for all other expressions.
+    """
+    failed = ~satisfied(constraint, values)
+    tree = _parsed(constraint)
+    if not (isinstance(tree, ast.Compare) and len(tree.ops) == 1 and isinstance(tree.ops[0], _BY_SIZE)):
+        return failed.astype(np.float64)
+    left, right = (
+        np.asarray(_evaluate(side, values, "", ""), np.float64) for side in (tree.left, *tree.comparators)
+    )
+    size = np.abs(left) + np.abs(right)
+    apart = np.abs(left - right) / np.where(size > 0.0, size, 1.0)
+    return np.where(failed, np.clip(np.where(np.isnan(apart), 1.0, apart), LEAST_BREACH, 1.0), 0.0)
 
 
 def calculated(expression: str, values: Mapping[str, Scalar], where: str = "") -> Scalar:

@@ -46,10 +46,10 @@ class Sampler(Protocol):
     def refuse(self) -> None:
         """Take the last point back, which breaks a constraint on parameters."""
 
-    def tell(self, values: Sequence[float], breaches: int) -> None:
-        """Tell the objectives of the oldest point that waits for them, and how many constraints it breaks.
+    def tell(self, values: Sequence[float], breaches: float) -> None:
+        """Tell the objectives of the oldest point that waits for them, and by how much it fails constraints.
 
-        Undefined objectives (NaN) count as a broken constraint.
+        Undefined objectives (NaN) count as a constraint that is failed.
         """
 
 
@@ -117,7 +117,7 @@ class RandomSampler:
     def refuse(self) -> None:
         """Do nothing: the next point is drawn anyway."""
 
-    def tell(self, values: Sequence[float], breaches: int) -> None:
+    def tell(self, values: Sequence[float], breaches: float) -> None:
         """Do nothing: nothing is learned."""
 
 
@@ -145,7 +145,7 @@ class GradientSampler:
         self._values[-1] = -np.inf
         self._go_on()
 
-    def tell(self, values: Sequence[float], breaches: int) -> None:
+    def tell(self, values: Sequence[float], breaches: float) -> None:
         """Take the value of the oldest point that waits for it."""
         (value,) = values
         is_good = breaches == 0 and np.isfinite(value)
@@ -191,16 +191,16 @@ class OptunaSampler:
 
     def refuse(self) -> None:
         """Take the last point back: genetic and CMA-ES drop it, the others learn that it is infeasible."""
-        self._finish(self._waiting.pop(), [np.nan], 1)
+        self._finish(self._waiting.pop(), [np.nan], 1.0)
 
-    def tell(self, values: Sequence[float], breaches: int) -> None:
+    def tell(self, values: Sequence[float], breaches: float) -> None:
         """Tell what came of the oldest point that waits for it.
 
         Optuna takes no NaN: where it can't be dropped, it is told as the worst value so far, and infeasible.
         """
         self._finish(self._waiting.pop(0), values, breaches)
 
-    def _finish(self, trial: "optuna.Trial", values: Sequence[float], breaches: int) -> None:
+    def _finish(self, trial: "optuna.Trial", values: Sequence[float], breaches: float) -> None:
         from optuna.trial import TrialState
 
         is_defined = bool(np.isfinite(values).all())
@@ -210,7 +210,7 @@ class OptunaSampler:
                 self._study.tell(trial, state=TrialState.FAIL)
                 return
             if self._algorithm != "cma_es":
-                trial.set_constraint("breaches", float(max(breaches, not is_defined)))
+                trial.set_constraint("breaches", max(breaches, float(not is_defined)))
             self._study.tell(trial, list(values) if is_defined else self._worst)
         if is_defined:
             pairs = zip(self._maximize, self._worst, values, strict=True)

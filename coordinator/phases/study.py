@@ -16,7 +16,7 @@ from ...domain.codes import Segment
 from ...domain.columns import joined, rows
 from ...domain.errors import ConfigurationError
 from ...domain.events import Column, Scalar, TrialsCompleted
-from ...domain.expressions import satisfied
+from ...domain.expressions import breach
 from ...domain.search_space import Axis, Point, axes_of, columns_of, derived_seed, size_of
 from ...domain.topology import Containers, Topology
 from ..configuration import OptimizationSection
@@ -133,7 +133,7 @@ class Search:
         self._sampler = sampler_for(rules.study, self.axes, directions, seed)
         self._rows: dict[Point, int] = {}
         self._waiting: list[int] = []
-        self._outcomes: list[tuple[list[float], int]] = []
+        self._outcomes: list[tuple[list[float], float]] = []
         self._suggested = 0
         self._progress = Progress(rules)
 
@@ -184,13 +184,13 @@ class Search:
         )
 
 
-def outcomes(rules: Rules, trials: TrialsCompleted) -> list[tuple[list[float], int]]:
-    """Return the objectives of each trial, and how many constraints on metrics it breaks."""
+def outcomes(rules: Rules, trials: TrialsCompleted) -> list[tuple[list[float], float]]:
+    """Return the objectives of each trial, and by how much it fails constraints on metrics."""
     count = trials.container.size
     values: dict[str, Column | Scalar] = {**trials.parameters, **trials.metrics}
-    breaches = np.zeros(count, np.int64)
+    breaches = np.zeros(count)
     for constraint in rules.after:
-        breaches += ~np.broadcast_to(satisfied(constraint, values), count)
+        breaches += breach(constraint, values)
     table = np.stack([trials.metrics[metric] for metric, _ in rules.objectives], axis=1)
     return list(zip(table.tolist(), breaches.tolist(), strict=True))
 
@@ -209,7 +209,7 @@ class Progress:
         self._reached = np.empty((0, self._signs.size))
         self.idle = 0
 
-    def note(self, values: Sequence[float], breaches: int) -> None:
+    def note(self, values: Sequence[float], breaches: float) -> None:
         """Take the next trial."""
         scores = self._signs * values
         is_further = (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from admf.domain.errors import ConfigurationError, UnknownNameError
-from admf.domain.expressions import calculated, names_in, satisfied
+from admf.domain.expressions import LEAST_BREACH, breach, calculated, names_in, satisfied
 
 COLUMNS = {
     "cross.fast": np.array([5, 10, 20]),
@@ -80,3 +80,12 @@ def test_the_names_of_an_expression_are_found_in_their_order():
     assert names_in("b.best.x > 1 and not a.trials < b.best.x + c") == ("b.best.x", "a.trials", "c")
     with pytest.raises(ConfigurationError, match=r"^here: 'b >' is not an expression"):
         names_in("b >", "here")
+
+
+def test_a_breach_tells_how_far_a_constraint_is_from_being_satisfied():
+    values = {"trades": np.array([30.0, 20.0, 10.0, 0.0, np.nan]), "low": 3}
+    found = breach("trades >= 30", values)
+    assert found.tolist() == [0.0, 10 / 50, 20 / 40, 1.0, 1.0]
+    assert breach("low < 3", values) == LEAST_BREACH
+    assert breach("trades >= 30 and low < 3", values).tolist() == [1.0] * 5
+    assert breach("trades != 20", values).tolist() == [0.0, 1.0, 0.0, 0.0, 0.0]
