@@ -163,10 +163,16 @@ def test_what_a_phase_reads_is_its_cause(coordinator, graph):
 
 
 def test_the_output_of_a_loop_is_that_of_its_last_turn(coordinator, graph):
+    phase(graph, "refine")["capital"] = "${previous.metrics.final_equity:-1000}"
+    phase(graph, "last")["capital"] = "${refine.metrics.final_equity}"
     result = coordinator.execute_workflow(graph)
     trace, run = TraceQuery(coordinator.workspace.store), result.run
     assert trace.turns(run, "refine") == [f"{run}/refine", f"{run}/refine#2"]
     assert result.phase("refine").output == trace.output_in(f"{run}/refine#2")[0]
+    first, second = (trace.output_in(turn)[0] for turn in trace.turns(run, "refine"))
+    assert first.metrics["final_equity"] != second.metrics["final_equity"]
+    configuration = msgspec.json.decode(trace.get_phase_configuration(run, "last"))
+    assert configuration["capital"] == second.metrics["final_equity"]
     assert len(result.phase("refine").trials()) == 2
     (repeated,) = events(coordinator, run, PhaseRepeated)
     assert (repeated.turn, repeated.stream) == (1, f"{run}/refine")
