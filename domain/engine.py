@@ -247,11 +247,16 @@ def _simulated(
             desk, done, spans, wish_ends, settings, topology.capital, measures, ends, metrics
         )
         if done < count:
-            orders, fills, charges = (
-                np.resize(each, 2 * each.size + 64) for each in (orders, fills, charges)
-            )
+            orders = _with_room(orders, int(state["orders"][0]))
+            fills = _with_room(fills, int(state["fills"][0]))
+            charges = _with_room(charges, int(state["charges"][0]))
     used = ends[-1] if count else np.zeros(3, np.int64)
     return Book(orders[: used[0]], fills[: used[1]], charges[: used[2]], ends, metrics)
+
+
+def _with_room(records: Records, used: int) -> Records:
+    """Double the room for rows where all of it is used: interest has many more rows than orders."""
+    return np.resize(records, 2 * records.size + 64) if used >= records.size else records
 
 
 def _rules(topology: Topology, market: Market, priced: bool) -> Records:

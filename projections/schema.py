@@ -202,13 +202,11 @@ JOIN data.phases p ON p.phase_key = x.phase_key AND p.log <> 'metrics'
 JOIN data.feeds f ON f.phase_key = x.phase_key AND f.symbol = x.symbol;
 CREATE VIEW equity AS
 WITH settled AS (
-    SELECT phase_key, container, bar, arg_max(cash, n) AS cash
-    FROM (
-        SELECT x.phase_key, x.container, x.bar, x.n, x.cash
-        FROM data.fills x JOIN data.feeds f ON f.phase_key = x.phase_key AND f.is_only
-        UNION ALL
-        SELECT phase_key, container, bar, 0, cash FROM data.balances
-    ) GROUP BY ALL
+    SELECT x.phase_key, x.container, x.bar, arg_max(x.cash, x.n) AS cash
+    FROM data.fills x JOIN data.feeds f ON f.phase_key = x.phase_key AND f.is_only
+    GROUP BY ALL
+    UNION ALL
+    SELECT phase_key, container, bar, cash FROM data.balances
 ), worth AS (
     SELECT phase_key, container, bar, time, position, close, value FROM data.positions WHERE is_only
     UNION ALL

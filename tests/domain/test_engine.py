@@ -1,5 +1,6 @@
 """What holds for every simulation, whatever the targets, prices and policies."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from admf.domain.columns import joined
 from admf.domain.engine import simulate
 from admf.domain.events import (
+    InterestCharged,
     OrdersCanceled,
     OrdersDenied,
     OrdersFilled,
@@ -298,3 +300,16 @@ def test_a_window_in_the_middle_warms_up_on_the_bars_before_it(
         (60, held),
         *[(bar, target) for bar, target in signals if bar > 60],
     ]
+
+
+def test_interest_at_every_bar_needs_room_for_interest_alone(
+    run, make_topology, make_containers, make_bars, scripted
+):
+    bars, count = make_bars([100.0] * 4000), 60
+    topology = make_topology(scripted(*[-1] * 4000), execution=Execution(borrow_rate=0.01))
+    tracemalloc.start()
+    outcome = run(topology, bars, make_containers([(0, 4000)] * count))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(outcome.rows(InterestCharged, "amount")) == count * 3998
+    assert peak < 80e6
