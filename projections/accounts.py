@@ -160,7 +160,7 @@ def gather_trades(fold: Fold, phase: Phase, event: TrialsCompleted, parts: Seque
 
 
 def _excursions(fold: Fold, phase: Phase, trades: Trades, fills: Fills, last_bar: Int32) -> Float64:
-    """Return MAE and MFE of trades, shape (2, n_trades); NaN where their bars are not all in the log."""
+    """Return MAE and MFE of trades, shape (2, n_trades); NaN without a price, or bars, in a damaged log."""
     found = np.full((2, trades.side.size), np.nan)
     symbol, leave = fills.symbol[trades.entry_fill], np.maximum(trades.exit_fill, trades.entry_fill)
     highest = np.maximum(last_bar[trades.entry_fill], fills.bar[leave])
@@ -168,7 +168,8 @@ def _excursions(fold: Fold, phase: Phase, trades: Trades, fills: Fills, last_bar
     bar = fills.bar.astype(np.int64)
     for number in np.flatnonzero(np.bincount(symbol)).tolist():
         prices = fold.prices(phase, number)
-        chosen = np.flatnonzero((symbol == number) & (highest < prices.close.size) & (lowest >= 0))
+        known = (highest < prices.close.size) & (lowest >= 0) & (trades.entry_price != 0.0)
+        chosen = np.flatnonzero((symbol == number) & known)
         own = _trades_at(trades, chosen)
         stops = last_bar[own.entry_fill].astype(np.int64) + 1
         filled = bar, fills.price, _is_at_close(phase, prices, fills)
