@@ -1,0 +1,179 @@
+"""Classifiers of regimes: each tells, bar by bar, which regime the market is in, from what is known then.
+
+A classifier is fitted to the bars of a sample, and then labels any bars: the label of a bar follows from the
+fit and the bars up to it. Labels are the numbers of regimes, in the order of their names, or -1 while there
+are too few bars to tell.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..bars import Bars, Window
+from ..errors import DataError
+from ..events import Float64, Int8
+from ..registry import Registry
+from .hidden_markov import FilteredMarkov, fitted_markov
+
+Labeler = Callable[[Bars], Int8]
+UNKNOWN = -1
+"""The label of a bar before which there are too few bars."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """How a classifier is set up.
+
+    Attributes
+    ----------
+    states
+        Number of regimes, of those whose number is free.
+    window
+        Bars that one label looks back on.
+    threshold
+        How strong a trend must be, in standard deviations of the change over the window.
+    """
+
+    states: int = 2
+    window: int = 20
+    threshold: float = 1.0
+
+
+class Classifier(msgspec.Struct, frozen=True):
+    """A way to tell regimes.
+
+    Attributes
+    ----------
+    fit
+        Takes bars, the part of them that is the sample, and a setting; returns what labels bars. Bars after
+        the sample change nothing in it. Raises `DataError` where the sample does not suffice.
+    regimes
+        Returns the names of the regimes, given the number of states.
+    uses
+        The fields of the setting that make a difference to it.
+    libraries
+        What it needs beside the package's own dependencies.
+    """
+
+    fit: Callable[[Bars, Window, Setting], Labeler]
+    regimes: Callable[[int], tuple[str, ...]]
+    uses: frozenset[str]
+    libraries: tuple[str, ...] = ()
+
+
+CLASSIFIERS: Registry[Classifier] = Registry("classifier")
+
+
+def names_by_volatility(states: int) -> tuple[str, ...]:
+    """Name regimes in the order of their volatility: ``calm`` to ``volatile``."""
+    between = ("normal",) if states == 3 else tuple(f"normal_{number}" for number in range(1, states - 1))
+    return ("calm", *between, "volatile")
+
+
+def log_returns(bars: Bars) -> Float64:
+    """Return the logarithm of each close by the one before, shape (n_bars,); NaN at the first bar."""
+    returns = np.full(len(bars), np.nan)
+    returns[1:] = np.diff(np.log(bars.close))
+    return returns
+
+
+def realized_volatility(bars: Bars, window: int) -> Float64:
+    """Return the standard deviation (ddof 1) of the last `window` log returns; NaN at the first ``window``."""
+    volatility = np.full(len(bars), np.nan)
+    if len(bars) > window:
+        volatility[window:] = sliding_window_view(log_returns(bars)[1:], window).std(axis=1, ddof=1)
+    return volatility
+
+
+def fit_volatility(bars: Bars, sample: Window, setting: Setting) -> Labeler:
+    """Cut realized volatility at its quantiles in the sample, so that regimes are equally frequent there."""
+    known = realized_volatility(bars.head(sample.stop), setting.window)[sample.first :]
+    known = known[np.isfinite(known)]
+    if known.size < setting.states:
+        raise DataError(
+            f"{bars.symbol}: the sample of the classifier has {len(sample)} bars, too few for a volatility "
+            f"over {setting.window} bars; choose a longer sample or a shorter window."
+        )
+    edges = np.quantile(known, np.arange(1, setting.states) / setting.states)
+
+    def labels(later: Bars) -> Int8:
+        volatility = realized_volatility(later, setting.window)
+        found = np.searchsorted(edges, volatility, side="right")
+        return np.where(np.isfinite(volatility), found, UNKNOWN).astype(np.int8)
+
+    return labels
+
+
+def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noqa: ARG001
+    """Compare the change over the window with what chance would lead to; nothing is fitted.
+
+    The change of the log close, divided by realized volatility and the root of the window, is about a
+    standard normal where returns are independent: beyond the threshold it is a trend.
+    """
+
+    def labels(later: Bars) -> Int8:
+        strength = np.full(len(later), np.nan)
+        if len(later) > setting.window:
+            change = np.log(later.close[setting.window :] / later.close[: -setting.window])
+            spread = realized_volatility(later, setting.window)[setting.window :] * np.sqrt(setting.window)
+            # A change without any variation is a trend without end; none at all is none.
+            strength[setting.window :] = np.where(
+                spread > 0.0, change / np.where(spread > 0.0, spread, 1.0), np.sign(change) * np.inf
+            )
+            strength[setting.window :][change == 0.0] = 0.0
+        found = 1 + (strength > setting.threshold).astype(np.int8) - (strength < -setting.threshold)
+        return np.where(np.isnan(strength), UNKNOWN, found).astype(np.int8)
+
+    return labels
+
+
+def fit_pattern(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noqa: ARG001
+    """Compare the last bars, as many as the window, with as many before them; nothing is fitted.
+
+    A higher high and a higher low are a rise, a lower high and a lower low a fall, as in Dow theory; all else
+    is a range.
+    """
+    window = setting.window
+
+    def labels(later: Bars) -> Int8:
+        found = np.full(len(later), UNKNOWN, np.int8)
+        if len(later) >= 2 * window:
+            highs = sliding_window_view(later.high, window).max(axis=1)
+            lows = sliding_window_view(later.low, window).min(axis=1)
+            high, low = np.sign(highs[window:] - highs[:-window]), np.sign(lows[window:] - lows[:-window])
+            found[2 * window - 1 :] = 1 + np.where(high == low, high, 0).astype(np.int8)
+        return found
+
+    return labels
+
+
+def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Labeler:
+    """Fit a hidden Markov model to log returns; see `fitted_markov` and `FilteredMarkov`.
+
+    A label is the state that is most probable given the returns up to the bar.
+    """
+    known = log_returns(bars.head(sample.stop))[sample.first :]
+    model: FilteredMarkov = fitted_markov(known[np.isfinite(known)], setting.states, bars.symbol)
+
+    def labels(later: Bars) -> Int8:
+        found = np.full(len(later), UNKNOWN, np.int8)
+        found[1:] = np.argmax(model.probabilities(log_returns(later)[1:]), axis=1)
+        return found
+
+    return labels
+
+
+CLASSIFIERS.register(
+    "volatility", Classifier(fit_volatility, names_by_volatility, frozenset({"states", "window"}))
+)
+CLASSIFIERS.register(
+    "trend",
+    Classifier(fit_trend, lambda _: ("falling", "sideways", "rising"), frozenset({"window", "threshold"})),
+)
+CLASSIFIERS.register(
+    "pattern", Classifier(fit_pattern, lambda _: ("falling", "range", "rising"), frozenset({"window"}))
+)
+CLASSIFIERS.register(
+    "hmm", Classifier(fit_hmm, names_by_volatility, frozenset({"states"}), libraries=("hmmlearn",))
+)
