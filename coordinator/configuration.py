@@ -10,12 +10,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ..domain.events import Scalar
+from .classifier_section import ClassifierSection
+from .section import Section
 
-OPTIONAL = frozenset({"optimization", "walk_forward", "trials", "analysis"})
+OPTIONAL = frozenset(
+    {"optimization", "walk_forward", "trials", "analysis", "classifier", "minimum_bars", "minimum_trades"}
+)
 """Sections that only some types of phase use."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 TAGS = ("<range>", "<values>")
@@ -48,20 +51,6 @@ PhaseName = Annotated[str, BeforeValidator(_phase_name)]
 Value = Annotated[Scalar, BeforeValidator(_value)]
 
 
-class Section(BaseModel):
-    """Base of all sections: immutable, and every key is known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def json_text(self) -> str:
-        """Return the section as JSON with sorted keys, so that equal sections are equal texts."""
-        return self._text(set())
-
-    def _text(self, exclude: set[str]) -> str:
-        plain = self.model_dump(mode="json", exclude_none=True, exclude=exclude)
-        return msgspec.json.encode(plain, order="deterministic").decode()
-
-
 class DataSection(Section):
     """Which bars to read: those of one `file`, or `files` by symbol, which share one account.
 
@@ -71,7 +60,7 @@ class DataSection(Section):
 
     file: str = ""
     symbol: str = ""
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field({})
     timeframe: str = "1d"
     resample: str = ""
     calendar: str = ""
@@ -160,7 +149,7 @@ class StrategySection(Section):
     name: Name = ""
     symbols: tuple[str, ...] = ()
     timeframe: str = ""
-    parameters: dict[str, Value] = {}
+    parameters: dict[str, Value] = Field({})
     direction: Literal["both", "long", "short"] = "both"
     weight: float | None = Field(None, gt=0.0, le=1.0)
 
@@ -276,7 +265,7 @@ class OptimizationSection(Section):
     trials: int = Field(200, gt=0)
     batch: int = Field(20, gt=0)
     seed: int | None = Field(None, ge=0, lt=2**32)
-    parameters: dict[str, Searched] = {}
+    parameters: dict[str, Searched] = Field({})
     constraints: tuple[str, ...] = ()
     objective: str = "sharpe_ratio"
     direction: Literal["maximize", "minimize"] | None = None
@@ -373,6 +362,9 @@ class WorkSection(Section):
     optimization: OptimizationSection | None = None
     walk_forward: WalkForwardSection | None = None
     analysis: AnalysisSection | None = None
+    classifier: ClassifierSection | None = None
+    minimum_bars: int | None = Field(None, ge=2)
+    minimum_trades: int | None = Field(None, ge=0)
     metrics: MetricsSection = MetricsSection()
     log: Literal["full", "fills", "metrics"] = "full"
     shard_size: int | None = Field(None, gt=0)

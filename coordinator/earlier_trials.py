@@ -4,15 +4,20 @@ Returns follow from the fills and charges in that phase's stream, and from its b
 over blocks, shard by shard, so that a study of many trials needs no more memory than one of a few.
 """
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 
-from ..domain.desk import CHARGE, FILL
+from ..domain.desk import CHARGE, FILL, Prices, Records
 from ..domain.equity_curve import equity_returns
 from ..domain.errors import ConfigurationError
 from ..domain.events import (
     Feed,
     Float64,
+    Int64,
     InterestCharged,
     OrdersFilled,
     PhaseOutput,
@@ -24,9 +29,35 @@ from ..domain.measurement import mark_to_market
 from ..domain.panel import Panel
 from ..domain.statistics.overfitting import BlockSums, block_sums
 from ..domain.statistics.sharpe import record_of
-from .configuration import AnalysisSection, PhaseSection
+from .configuration import PhaseSection
 from .records import records_of
 from .trace_query import TraceQuery
+
+
+class Shard(NamedTuple):
+    """Trials that were simulated together.
+
+    Attributes
+    ----------
+    trials
+        They themselves.
+    returns
+        Returns of each trial at each bar, shape (n_trials, n_bars).
+    fills, fill_ends
+        Their fills, trial after trial, and the row after the last one of each.
+    """
+
+    trials: TrialsCompleted
+    returns: Float64
+    fills: Records
+    fill_ends: Int64
+
+
+class EarlierPhase(msgspec.Struct, frozen=True):
+    """A phase that another one analyzes: what it handed on, and a way to read its shards in order."""
+
+    output: PhaseOutput
+    shards: Callable[[], Iterator[Shard]]
 
 
 class EarlierTrials(msgspec.Struct, frozen=True):
@@ -50,10 +81,10 @@ class EarlierTrials(msgspec.Struct, frozen=True):
     sums: BlockSums
 
 
-def read_trials(
+def read_earlier(
     trace: TraceQuery, run: str, section: PhaseSection, feeds: tuple[Feed, ...], panel: Panel
-) -> EarlierTrials:
-    """Read the trials that a phase analyzes from the stream of the earlier phase.
+) -> EarlierPhase:
+    """Find the phase that another one analyzes.
 
     Raises
     ------
@@ -72,68 +103,65 @@ def read_trials(
                     f"phase {section.name!r} must read the bars that {name!r} read, whose trials it "
                     "analyzes, and would read others; run that phase again, too."
                 )
-    best = output.best.container if output.best else -1
-    reader = _Reader(section, panel, best)
+    return EarlierPhase(output, partial(_shards, trace, stream, section.capital, panel))
+
+
+def measured(earlier: EarlierPhase, blocks: int) -> EarlierTrials:
+    """Measure every trial, and sum its returns over so many blocks of bars."""
+    best = earlier.output.best.container if earlier.output.best else -1
+    ratios: list[Float64] = []
+    sums: list[BlockSums] = []
+    found = np.empty(0)
+    for shard in earlier.shards():
+        ratios.append(np.array([record_of(row).ratio for row in shard.returns]))
+        sums.append(block_sums(shard.returns, blocks))
+        for row in np.flatnonzero(shard.trials.container == best).tolist():
+            found = shard.returns[row].copy()
+    joined_sums = BlockSums(
+        sums[0].bars,
+        np.concatenate([part.total for part in sums]),
+        np.concatenate([part.squares for part in sums]),
+    )
+    return EarlierTrials(earlier.output, np.nan_to_num(np.concatenate(ratios)), found, joined_sums)
+
+
+def _shards(trace: TraceQuery, stream: str, capital: float, panel: Panel) -> Iterator[Shard]:
+    prices = Market(panel, ()).prices
+    fills: list[OrdersFilled] = []
+    charges: list[InterestCharged] = []
     for recorded in trace.events(stream):
         event = recorded.event
         if isinstance(event, OrdersFilled):
-            reader.fills.append(event)
+            fills.append(event)
         elif isinstance(event, InterestCharged):
-            reader.charges.append(event)
+            charges.append(event)
         elif isinstance(event, TrialsCompleted):
-            reader.take(event)
-    return reader.trials(output)
+            columns = ("quantity", "price", "fee")
+            filled, fill_ends = records_of(panel, fills, event.container, FILL, columns)
+            charged, charge_ends = records_of(panel, charges, event.container, CHARGE, ("amount",))
+            ends = fill_ends.tolist(), charge_ends.tolist()
+            yield Shard(event, _returns(prices, event, (filled, charged), ends, capital), filled, fill_ends)
+            fills.clear()
+            charges.clear()
 
 
-class _Reader:
-    """Turns shards into returns, one after the other."""
-
-    def __init__(self, section: PhaseSection, panel: Panel, best: int) -> None:
-        self._blocks = (section.analysis or AnalysisSection()).blocks
-        self._capital = section.capital
-        self._panel = panel
-        self._prices = Market(panel, ()).prices
-        self._best = best
-        self._ratios: list[Float64] = []
-        self._sums: list[BlockSums] = []
-        self._found = np.empty(0)
-        self.fills: list[OrdersFilled] = []
-        self.charges: list[InterestCharged] = []
-
-    def take(self, trials: TrialsCompleted) -> None:
-        """Measure the trials at the end of a shard."""
-        returns = self._returns(trials)
-        self._ratios.append(np.array([record_of(row).ratio for row in returns]))
-        self._sums.append(block_sums(returns, self._blocks))
-        for row in np.flatnonzero(trials.container == self._best).tolist():
-            self._found = returns[row].copy()
-        self.fills.clear()
-        self.charges.clear()
-
-    def trials(self, output: PhaseOutput) -> EarlierTrials:
-        sums = BlockSums(
-            self._sums[0].bars,
-            np.concatenate([part.total for part in self._sums]),
-            np.concatenate([part.squares for part in self._sums]),
-        )
-        return EarlierTrials(output, np.nan_to_num(np.concatenate(self._ratios)), self._found, sums)
-
-    def _returns(self, trials: TrialsCompleted) -> Float64:
-        filled, fill_ends = records_of(
-            self._panel, self.fills, trials.container, FILL, ("quantity", "price", "fee")
-        )
-        charged, charge_ends = records_of(self._panel, self.charges, trials.container, CHARGE, ("amount",))
-        first, bars = int(trials.first_bar[0]), int(trials.stop_bar[0] - trials.first_bar[0])
-        returns, equity = np.empty((trials.container.size, bars)), np.empty(bars)
-        fill = charge = 0
-        for row, (fill_end, charge_end) in enumerate(
-            zip(fill_ends.tolist(), charge_ends.tolist(), strict=True)
-        ):
-            own = filled[fill:fill_end], charged[charge:charge_end]
-            mark_to_market(self._prices, first, *own, self._capital, equity)
-            returns[row] = equity_returns(self._capital, equity)
-            fill, charge = fill_end, charge_end
-        return returns
+def _returns(
+    prices: Prices,
+    trials: TrialsCompleted,
+    records: tuple[Records, Records],
+    ends: tuple[list[int], list[int]],
+    capital: float,
+) -> Float64:
+    filled, charged = records
+    first, bars = int(trials.first_bar[0]), int(trials.stop_bar[0] - trials.first_bar[0])
+    returns, equity = np.empty((trials.container.size, bars)), np.empty(bars)
+    fill = charge = 0
+    for row, (fill_end, charge_end) in enumerate(zip(*ends, strict=True)):
+        own = filled[fill:fill_end], charged[charge:charge_end]
+        mark_to_market(prices, first, *own, capital, equity)
+        returns[row] = equity_returns(capital, equity)
+        fill, charge = fill_end, charge_end
+    return returns
 
 
 def require_analyzable(section: PhaseSection, source: PhaseSection) -> None:

@@ -38,8 +38,8 @@ WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
 NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL, *CourseSection.model_fields}
 """What a phase never takes over from the phase that it inherits from."""
-SOURCES_OF = {"signals_from": "signal_replay", "of": "analysis"}
-"""Other words for ``inherit_best_from``, and the type of phase in which they are used."""
+SOURCES_OF = {"signals_from": ("signal_replay",), "of": ("analysis", "regime_analysis")}
+"""Other words for ``inherit_best_from``, and the types of phases in which they are used."""
 MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
 """Words that ``workflow.type`` may be where ``workflow.phases`` says everything."""
 
@@ -256,10 +256,11 @@ def _phase_in_full(raw: Raw) -> Raw:
     word = next((word for word in SOURCES_OF if isinstance(raw, dict) and word in raw), None)
     if word is None:
         return raw
-    if raw.get("type") != SOURCES_OF[word] or "inherit_best_from" in raw:
+    if raw.get("type") not in SOURCES_OF[word] or "inherit_best_from" in raw:
         raise ConfigurationError(
             f"phase {raw.get('name', '')!r}: {word} is another word for inherit_best_from in a phase "
-            f"of type {SOURCES_OF[word]!r}; state one of the two, and change the latter by --set."
+            f"of type {' or '.join(map(repr, SOURCES_OF[word]))}; state one of the two, and change "
+            "the latter by --set."
         )
     return {"inherit_best_from" if key == word else key: value for key, value in raw.items()}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -29,11 +30,12 @@ from .bus import PhaseBus, Subscriber
 from .components import source_hash
 from .configuration import PhaseSection
 from .earlier_signals import read_source
-from .earlier_trials import read_trials
+from .earlier_trials import read_earlier
 from .executors import Executor
 from .market_log import MarketLog
 from .phases import PHASES
 from .phases.context import PhaseContext
+from .phases.regime_analysis import classifier_code
 from .phases.samplers import sampler_code
 from .phases.study import planned_trials
 from .progress import Progress, TrialCounter
@@ -110,7 +112,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         planned = kind.plan(section, topology, window)
         run = trace.head.stream.partition("/")[0]
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
-        trials = read_trials(self.earlier, run, section, feeds, visible) if kind.analyzes else None
+        earlier = read_earlier(self.earlier, run, section, feeds, visible) if kind.analyzes else None
         clocks = [clock] if clock else []
         with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
             features = () if source else needed_features(topology, planned)
@@ -126,7 +128,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                     features=tuple(str(feature) for feature in features),
                     capital=section.capital,
                     metric_profile=section.metrics.profile,
-                    code=_code(topology) | sampler_code(study),
+                    code=_code(topology) | sampler_code(study) | classifier_code(section),
                     planned=planned_trials(study, planned),
                     reads=reads,
                 ),
@@ -139,8 +141,9 @@ class PhaseExecution(msgspec.Struct, frozen=True):
             def simulate(containers: Containers) -> TrialsCompleted:
                 return self._simulate(_with_features(simulation, containers), containers, bus, trace)
 
+            publish = partial(_publish, bus)
             output = kind.run(
-                PhaseContext(section, topology, visible, window, planned, simulate, source, trials)
+                PhaseContext(section, topology, visible, window, planned, publish, simulate, source, earlier)
             )
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)

@@ -5,7 +5,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..domain.errors import ConfigurationError, UnknownNameError
-from .configuration import TAGS, Section
+from .configuration import TAGS
+from .section import Section
 
 SectionT = TypeVar("SectionT", bound=Section)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .codes import Stage
 from .outputs import Fold as Fold
 from .outputs import PhaseOutput as PhaseOutput
+from .outputs import Regime as Regime
 from .outputs import Scalar as Scalar
 from .outputs import Trial as Trial
 
@@ -243,6 +244,17 @@ class BarsLoaded(msgspec.Struct, frozen=True, kw_only=True):
     volume: Float64
 
 
+class RegimesClassified(msgspec.Struct, frozen=True, kw_only=True):
+    """At the close of ``bar`` the market was in a regime, by its number, as far as was known then.
+
+    The phase's output names the regimes in the order of their numbers. Bars of the warm-up have no row.
+    """
+
+    symbol: Int16
+    bar: Int32
+    regime: Int8
+
+
 class SignalsEmitted(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy changed its target exposure, in [-1, 1], at the close of ``bar``.
 
@@ -357,6 +369,7 @@ ControlEvent = (
 )
 NumericEvent = (
     BarsLoaded
+    | RegimesClassified
     | SignalsEmitted
     | OrdersPlaced
     | OrdersDenied

@@ -28,6 +28,32 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     test: Trial
 
 
+class Regime(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the trials of a phase in one regime.
+
+    Attributes
+    ----------
+    name
+        Of the regime.
+    bars
+        Number of bars before which it was the last one known.
+    metrics
+        In it, of the trial that is best over the whole period: ``bars``, ``trades``, ``sharpe_ratio`` and
+        ``total_return``.
+    best
+        The trial with the highest Sharpe ratio in it, with its metrics there; None where there is too little
+        to tell.
+    shortfall
+        What there is too little of; empty where ``best`` is known.
+    """
+
+    name: str
+    bars: int
+    metrics: dict[str, float]
+    best: Trial | None
+    shortfall: str = ""
+
+
 class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What a phase hands on to the phases after it.
 
@@ -48,6 +74,8 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
         containers.
     figures, verdict
         Of an analysis: what it measured, by name, and what follows from it in plain words.
+    regimes
+        Of an analysis of regimes: what came of each, in the order of their numbers.
     """
 
     objective: str
@@ -59,3 +87,4 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     front: tuple[Trial, ...] = ()
     figures: dict[str, float] = {}
     verdict: str = ""
+    regimes: tuple[Regime, ...] = ()

@@ -23,6 +23,8 @@ KEYS = {
     "timeline": ("phase", "symbol", "bar"),
     "streams": ("stream",),
     "bars": ("bars", "bar"),
+    "regime_names": ("phase", "regime"),
+    "regimes": ("phase", "n"),
     "signals": ("phase", "n"),
     "orders": ("phase", "n"),
     "denials": ("phase", "n"),

@@ -21,6 +21,7 @@ from ..domain.events import (
     PhaseReused,
     PhaseSkipped,
     PhaseStarted,
+    RegimesClassified,
     SignalsEmitted,
     TrialsCompleted,
     WorkflowCanceled,
@@ -51,8 +52,9 @@ BARS = """
 SELECT * REPLACE (make_timestamp(time) AS time, nullif(volume, 'NaN') AS volume) FROM columns
 """
 
-RowByRow = SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled | InterestCharged
+RowByRow = RegimesClassified | SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled | InterestCharged
 ROW_BY_ROW: dict[type[RowByRow], str] = {
+    RegimesClassified: "data.regimes",
     SignalsEmitted: "data.signals",
     OrdersPlaced: "data.orders",
     OrdersDenied: "data.denials",
@@ -167,6 +169,9 @@ def _(event: PhaseStarted, recorded: Recorded, fold: Fold) -> None:
 def _(event: PhaseOutputEvent, recorded: Recorded, fold: Fold) -> None:
     output = msgspec.json.encode(event.output).decode()
     fold.recorder.execute("UPDATE data.phases SET output = ? WHERE stream = ?", (output, recorded.stream))
+    for number, regime in enumerate(event.output.regimes):
+        key = _phase_key(fold.recorder, recorded.stream)
+        fold.recorder.execute("INSERT INTO data.regime_names VALUES (?, ?, ?)", (key, number, regime.name))
 
 
 @apply.register(PhaseCompleted)
@@ -214,6 +219,7 @@ def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
     fold.recorder.insert("data.bars", [record_batch(columns)], BARS)
 
 
+@apply.register(RegimesClassified)
 @apply.register(SignalsEmitted)
 @apply.register(OrdersPlaced)
 @apply.register(OrdersDenied)

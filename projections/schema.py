@@ -12,7 +12,7 @@ import duckdb
 from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 7
+VERSION = 8
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 RUNS = "USING COMPRESSION RLE"
@@ -44,6 +44,8 @@ CREATE TABLE data.bars (
     stream_key INTEGER, bar INTEGER, time TIMESTAMP, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE,
     volume DOUBLE
 );
+CREATE TABLE data.regime_names (phase_key INTEGER, regime TINYINT, name TEXT);
+CREATE TABLE data.regimes (phase_key INTEGER, n BIGINT, symbol SMALLINT, bar INTEGER, regime TINYINT);
 CREATE TABLE data.signals (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, strategy SMALLINT {RUNS},
     symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE, limit_price DOUBLE, stop_price DOUBLE,
@@ -132,6 +134,11 @@ LEFT JOIN data.timeline first ON first.phase_key = x.phase_key AND first.symbol 
     AND first.bar = x.first_bar
 LEFT JOIN data.timeline last ON last.phase_key = x.phase_key AND last.symbol = 0
     AND last.bar = x.stop_bar - 1;
+CREATE VIEW regimes AS
+SELECT p.run, p.phase, x.n, f.name AS symbol, x.bar, b.time, x.regime, r.name
+FROM data.regimes x
+{AT_BAR}
+LEFT JOIN data.regime_names r ON r.phase_key = x.phase_key AND r.regime = x.regime;
 CREATE VIEW signals AS
 SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target,
     {_price("limit_price")}, {_price("stop_price")}, {_price("stop_loss")}, {_price("take_profit")}

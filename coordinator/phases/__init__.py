@@ -13,6 +13,7 @@ from .analysis import analysis, plan_analysis
 from .backtest import backtest, plan_backtest
 from .context import PhaseContext
 from .optimization import optimization, plan_optimization
+from .regime_analysis import plan_regime_analysis, regime_analysis
 from .signal_replay import plan_signal_replay, signal_replay
 from .validation import plan_validation, validation
 
@@ -53,3 +54,12 @@ PHASES.register(
     PhaseType(plan_signal_replay, signal_replay, frozenset({"optimization", "trials"}), follows=True),
 )
 PHASES.register("analysis", PhaseType(plan_analysis, analysis, frozenset({"analysis"}), analyzes=True))
+PHASES.register(
+    "regime_analysis",
+    PhaseType(
+        plan_regime_analysis,
+        regime_analysis,
+        frozenset({"classifier", "minimum_bars", "minimum_trades"}),
+        analyzes=True,
+    ),
+)

@@ -23,7 +23,7 @@ from ...domain.statistics.sharpe import (
 )
 from ...domain.topology import Containers, Topology
 from ..configuration import AnalysisSection, PhaseSection
-from ..earlier_trials import EarlierTrials
+from ..earlier_trials import EarlierTrials, measured
 from .context import PhaseContext, containers_over
 
 
@@ -49,16 +49,17 @@ def analysis(context: PhaseContext) -> PhaseOutput:
     probability of overfitting tells of something else: whether the choice among the trials mattered. Where
     all of them share an edge, it is high.
     """
-    trials, wanted = context.trials, context.section.analysis or AnalysisSection()
-    if trials is None or trials.output.best is None:
+    earlier, wanted = context.earlier, context.section.analysis or AnalysisSection()
+    if earlier is None or earlier.output.best is None:
         raise ConfigurationError(f"phase {context.section.name!r}: there are no trials to analyze.")
+    trials = measured(earlier, wanted.blocks)
     figures = _figures(trials, wanted, context.topology.bars_per_year)
     return PhaseOutput(
-        objective=trials.output.objective,
-        direction=trials.output.direction,
-        best=trials.output.best,
-        metrics=trials.output.best.metrics,
-        trials=trials.output.trials,
+        objective=earlier.output.objective,
+        direction=earlier.output.direction,
+        best=earlier.output.best,
+        metrics=earlier.output.best.metrics,
+        trials=earlier.output.trials,
         figures=figures,
         verdict=_verdict(figures, wanted.level),
     )

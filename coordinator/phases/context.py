@@ -7,12 +7,12 @@ import numpy as np
 
 from ...domain.bars import Window
 from ...domain.codes import Segment
-from ...domain.events import Column, Trial, TrialsCompleted
+from ...domain.events import Column, Event, Trial, TrialsCompleted
 from ...domain.panel import Panel
 from ...domain.topology import Containers, Topology
 from ..configuration import PhaseSection
 from ..earlier_signals import Source
-from ..earlier_trials import EarlierTrials
+from ..earlier_trials import EarlierPhase
 
 
 class PhaseContext(msgspec.Struct, frozen=True):
@@ -28,12 +28,14 @@ class PhaseContext(msgspec.Struct, frozen=True):
         The bars up to the end of the period, and the period that is traded.
     planned
         The containers that its plan returned.
+    publish
+        Appends an event to the phase's stream.
     simulate
         Simulates containers, appends what happened to the phase's stream, and returns the trials.
     source
         What it takes over from the phase whose signals it follows, if it does.
-    trials
-        Those of the phase that it analyzes, if it does.
+    earlier
+        The phase that it analyzes, if it does.
     """
 
     section: PhaseSection
@@ -41,9 +43,10 @@ class PhaseContext(msgspec.Struct, frozen=True):
     panel: Panel
     window: Window
     planned: Containers
+    publish: Callable[[Event], None]
     simulate: Callable[[Containers], TrialsCompleted]
     source: Source | None = None
-    trials: EarlierTrials | None = None
+    earlier: EarlierPhase | None = None
 
 
 def containers_over(

@@ -13,6 +13,7 @@ from ...domain.events import (
     OrdersFilled,
     PhaseOutputEvent,
     PhaseStarted,
+    RegimesClassified,
     TrialsCompleted,
 )
 from ...domain.panel import Panel
@@ -69,6 +70,8 @@ class PhaseAudit:
             self._shard.append(Batch(recorded, event))
         elif isinstance(event, TrialsCompleted):
             yield from self._end_shard(Batch(recorded, event), event, self._started)
+        elif isinstance(event, RegimesClassified):
+            yield from self._regimes(recorded, event)
         elif isinstance(event, PhaseOutputEvent):
             yield from self._output(recorded, event)
         self._is_new = False
@@ -131,6 +134,14 @@ class PhaseAudit:
             yield from fault.violations()
         self._shard.clear()
         self._trials.append(trials)
+
+    def _regimes(self, recorded: Recorded, event: RegimesClassified) -> Iterator[Violation]:
+        bar, feeds = event.bar, len(self._started.feeds if self._started else ())
+        is_known = (event.regime >= 0) & (bar >= 0) & (bar < self._bars)
+        is_known &= (event.symbol >= 0) & (event.symbol < feeds)
+        if not is_known.all() or (np.diff(bar) <= 0).any():
+            message = "each row must name a regime, and a bar of the phase after that of the row before."
+            yield Violation(recorded.address, "payload", message)
 
     def _output(self, recorded: Recorded, event: PhaseOutputEvent) -> Iterator[Violation]:
         if self._started and PHASES.get(self._started.type).analyzes:

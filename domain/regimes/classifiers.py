@@ -6,13 +6,14 @@ are too few bars to tell.
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import msgspec
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..bars import Bars, Window
-from ..errors import DataError
+from ..errors import ConfigurationError, DataError
 from ..events import Float64, Int8
 from ..registry import Registry
 from .hidden_markov import FilteredMarkov, fitted_markov
@@ -65,6 +66,22 @@ class Classifier(msgspec.Struct, frozen=True):
 CLASSIFIERS: Registry[Classifier] = Registry("classifier")
 
 
+def require_installed(name: str) -> None:
+    """Check that the libraries which a classifier needs are there.
+
+    Raises
+    ------
+    ConfigurationError
+        One is not; says how to install it.
+    """
+    for library in CLASSIFIERS.get(name).libraries:
+        if find_spec(library) is None:
+            raise ConfigurationError(
+                f"the classifier {name!r} needs the library {library}; install it with "
+                "`pip install 'admf[regimes]'`, or choose the classifier 'volatility'."
+            )
+
+
 def names_by_volatility(states: int) -> tuple[str, ...]:
     """Name regimes in the order of their volatility: ``calm`` to ``volatile``."""
     between = ("normal",) if states == 3 else tuple(f"normal_{number}" for number in range(1, states - 1))
@@ -79,7 +96,7 @@ def log_returns(bars: Bars) -> Float64:
 
 
 def realized_volatility(bars: Bars, window: int) -> Float64:
-    """Return the standard deviation (ddof 1) of the last `window` log returns; NaN at the first ``window``."""
+    """Return the standard deviation (ddof 1) of the last `window` log returns; NaN where there are fewer."""
     volatility = np.full(len(bars), np.nan)
     if len(bars) > window:
         volatility[window:] = sliding_window_view(log_returns(bars)[1:], window).std(axis=1, ddof=1)
@@ -111,19 +128,15 @@ def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noqa:
     The change of the log close, divided by realized volatility and the root of the window, is about a
     standard normal where returns are independent: beyond the threshold it is a trend.
     """
+    window = setting.window
 
     def labels(later: Bars) -> Int8:
-        strength = np.full(len(later), np.nan)
-        if len(later) > setting.window:
-            change = np.log(later.close[setting.window :] / later.close[: -setting.window])
-            spread = realized_volatility(later, setting.window)[setting.window :] * np.sqrt(setting.window)
-            # A change without any variation is a trend without end; none at all is none.
-            strength[setting.window :] = np.where(
-                spread > 0.0, change / np.where(spread > 0.0, spread, 1.0), np.sign(change) * np.inf
-            )
-            strength[setting.window :][change == 0.0] = 0.0
-        found = 1 + (strength > setting.threshold).astype(np.int8) - (strength < -setting.threshold)
-        return np.where(np.isnan(strength), UNKNOWN, found).astype(np.int8)
+        found = np.full(len(later), UNKNOWN, np.int8)
+        if len(later) > window:
+            change = np.log(later.close[window:] / later.close[:-window])
+            wanted = setting.threshold * np.sqrt(window) * realized_volatility(later, window)[window:]
+            found[window:] = 1 + (change > wanted).astype(np.int8) - (change < -wanted).astype(np.int8)
+        return found
 
     return labels
 
@@ -153,6 +166,7 @@ def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Labeler:
 
     A label is the state that is most probable given the returns up to the bar.
     """
+    require_installed("hmm")
     known = log_returns(bars.head(sample.stop))[sample.first :]
     model: FilteredMarkov = fitted_markov(known[np.isfinite(known)], setting.states, bars.symbol)
 

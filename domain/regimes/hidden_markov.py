@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import ConfigurationError, DataError
+from ..errors import DataError
 from ..events import Float64
 
 PERSISTENCE = 0.95
@@ -43,7 +43,7 @@ class FilteredMarkov(NamedTuple):
         distance = (returns[:, np.newaxis] - self.mean) ** 2 / self.variance
         logs = -0.5 * (distance + np.log(self.variance))
         likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))
-        found = np.empty_like(likelihood)
+        found: Float64 = np.empty(likelihood.shape)
         expected = self.start
         for row in range(len(found)):
             joint = expected * likelihood[row]
@@ -62,18 +62,11 @@ def fitted_markov(returns: Float64, states: int, symbol: str) -> FilteredMarkov:
 
     Raises
     ------
-    ConfigurationError
-        The library `hmmlearn` is not installed.
     DataError
         The sample is too short, does not vary, or leads to no model.
     """
-    try:
-        from hmmlearn.hmm import GaussianHMM
-    except ImportError as error:
-        raise ConfigurationError(
-            "the classifier 'hmm' needs the library hmmlearn; install it with `pip install 'admf[regimes]'`, "
-            "or choose the classifier 'volatility'."
-        ) from error
+    from hmmlearn.hmm import GaussianHMM
+
     spread = float(returns.std()) if returns.size else 0.0
     if returns.size < LEAST * states or spread == 0.0:
         raise DataError(

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+from admf.coordinator.classifier_section import ClassifierSection, FitSection
 from admf.coordinator.configuration import (
     AnalysisSection,
     CommissionSection,
@@ -47,6 +48,8 @@ SECTIONS = {
     "`optimization.stop`": StopSection,
     "`walk_forward`": WalkForwardSection,
     "`analysis`": AnalysisSection,
+    "`classifier`": ClassifierSection,
+    "`classifier.fit`": FitSection,
     "`metrics`": MetricsSection,
 }
 
@@ -95,7 +98,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    assert list(result.phases) == ["search", "out_of_sample", "luck", "stops", "folds", "refine"]
+    assert list(result.phases) == ["search", "out_of_sample", "luck", "regimes", "stops", "folds", "refine"]
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5
 
@@ -120,7 +123,7 @@ def test_the_documented_example_shows_almost_every_key(folder):
         shown |= keys_of([*workflow.phases, workflow.shared])
     known = {name for model in SECTIONS.values() for name in model.model_fields}
     assert known - shown == {
-        *("size", "units", "lot", "period", "minimum_trades", "resample", "calendar"),
+        *("size", "units", "lot", "period", "resample", "calendar", "states"),
     }
 
 

@@ -25,8 +25,8 @@ def planted(seed, bars=3000, staying=0.99, deviations=(0.005, 0.02)):
 
 @pytest.mark.parametrize("name", [*CLASSIFIERS])
 @pytest.mark.parametrize("cut", [310, 400])
-def test_later_bars_change_no_label(name, cut, random_bars, make_bars):
-    bars = random_bars(3, 500)
+def test_later_bars_change_no_label(name, cut, make_bars):
+    bars = make_bars(100.0 * np.exp(np.cumsum(planted(3, bars=500, staying=0.97)[0])))
     later = np.linspace(1.0, 3.0, 500 - cut) * np.where(np.arange(500 - cut) % 2, 0.7, 1.3)
     factor = np.concatenate((np.ones(cut), later))
     changed = make_bars(
@@ -38,16 +38,16 @@ def test_later_bars_change_no_label(name, cut, random_bars, make_bars):
 
 
 @pytest.mark.parametrize("name", [*CLASSIFIERS])
-def test_a_label_in_the_sample_too_follows_from_the_bars_up_to_it(name, random_bars):
-    bars = random_bars(4, 400)
+def test_a_label_in_the_sample_too_follows_from_the_bars_up_to_it(name, make_bars):
+    bars = make_bars(100.0 * np.exp(np.cumsum(planted(4, bars=400, staying=0.97)[0])))
     label = CLASSIFIERS.get(name).fit(bars, SAMPLE, Setting())
     whole = label(bars)
     assert all(label(bars.head(stop)).tolist() == whole[:stop].tolist() for stop in (2, 25, 60, 200, 301))
 
 
 @pytest.mark.parametrize("name", [*CLASSIFIERS])
-def test_labels_are_those_of_named_regimes(name, random_bars):
-    labels = classified(name, random_bars(5, 400))
+def test_labels_are_those_of_named_regimes(name, make_bars):
+    labels = classified(name, make_bars(100.0 * np.exp(np.cumsum(planted(5, bars=400, staying=0.97)[0]))))
     names = CLASSIFIERS.get(name).regimes(2)
     assert labels.dtype == np.int8
     assert set(labels.tolist()) == {UNKNOWN, *range(len(names))}
@@ -106,13 +106,15 @@ def test_higher_highs_and_higher_lows_are_a_rise(make_bars):
 
 def test_a_sample_that_does_not_suffice_is_refused(random_bars):
     bars = random_bars(7, 200)
-    with pytest.raises(DataError, match="2 states needs a sample of at least 100 returns that vary; found 49"):
+    with pytest.raises(
+        DataError, match="2 states needs a sample of at least 100 returns that vary; found 49"
+    ):
         classified("hmm", bars, Window(0, 50))
     with pytest.raises(DataError, match="too few for a volatility over 20 bars"):
         classified("volatility", bars, Window(0, 10))
 
 
 def test_without_its_library_the_hidden_markov_model_names_the_remedy(random_bars, monkeypatch):
-    monkeypatch.setitem(sys.modules, "hmmlearn.hmm", None)
+    monkeypatch.setitem(sys.modules, "hmmlearn", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'admf\[regimes\]'"):
         classified("hmm", random_bars(8, 400))

@@ -1,0 +1,199 @@
+"""Which regime the market was in, bar by bar, and what the trials of an earlier phase came to in each."""
+
+from importlib.metadata import version
+from typing import NamedTuple
+
+import numpy as np
+
+from ...domain.bars import Window
+from ...domain.errors import ConfigurationError
+from ...domain.events import Int8, Int64, PhaseOutput, Regime, RegimesClassified, Trial, TrialsCompleted
+from ...domain.portfolio import settle_containers
+from ...domain.regimes.classifiers import CLASSIFIERS, require_installed
+from ...domain.regimes.performance import (
+    RegimeSums,
+    joined_sums,
+    known_before,
+    regime_sums,
+    sharpe_by_regime,
+)
+from ...domain.topology import Containers, Topology
+from ..classifier_section import ClassifierSection
+from ..configuration import PhaseSection
+from ..earlier_trials import EarlierPhase, Shard
+from .context import PhaseContext, containers_over, trial_at
+
+LEAST_BARS, LEAST_TRADES = 60, 10
+"""What a regime must have unless the phase says otherwise."""
+
+
+def plan_regime_analysis(
+    section: PhaseSection,
+    topology: Topology,  # noqa: ARG001
+    window: Window,
+) -> Containers:
+    """Plan nothing: an analysis reads trials, and simulates none."""
+    where = f"phase {section.name!r}"
+    if not section.inherit_best_from:
+        raise ConfigurationError(f"{where}: `of` must name the phase whose trials it analyzes.")
+    classifier = _classifier(section)
+    if section.data and len(section.data.sources) != 1:
+        raise ConfigurationError(
+            f"{where}: regimes are those of one symbol, and the phase reads {len(section.data.sources)}; "
+            "analyze searches of one symbol each."
+        )
+    CLASSIFIERS.get(classifier.type, f"{where}.classifier.type")
+    require_installed(classifier.type)
+    end, last = classifier.fit.end, section.data.end if section.data else None
+    if end and last and end > last:
+        raise ConfigurationError(
+            f"{where}.classifier.fit.end: {end} is after the last day of the period, {last}; choose a day in "
+            "it, or leave it out to fit to the whole period."
+        )
+    return containers_over(window, {}, count=0)
+
+
+def classifier_code(section: PhaseSection) -> dict[str, str]:
+    """Return the version of each library that classifies: another one may classify otherwise."""
+    libraries = CLASSIFIERS.get(section.classifier.type).libraries if section.classifier else ()
+    return {name: version(name) for name in libraries}
+
+
+class _Tried(NamedTuple):
+    """All trials, with their sums in each regime."""
+
+    trials: list[TrialsCompleted]
+    sums: RegimeSums
+
+    def trial(self, row: int) -> Trial:
+        for part in self.trials:
+            if row < part.container.size:
+                return trial_at(part, row)
+            row -= part.container.size
+        raise IndexError(row)
+
+
+def regime_analysis(context: PhaseContext) -> PhaseOutput:
+    """Classify bars, and tell which parameters did best in each regime.
+
+    The classifier is fitted to the bars from the start of the period to ``fit.end``. A bar and a trade count
+    for the regime that was known before them.
+    """
+    section, earlier = context.section, context.earlier
+    if earlier is None or earlier.output.best is None:
+        raise ConfigurationError(f"phase {section.name!r}: there are no trials to analyze.")
+    wanted = _classifier(section)
+    classifier, bars = CLASSIFIERS.get(wanted.type), context.panel.bars[0]
+    data = section.data
+    sample = context.panel.window(data.start if data else None, wanted.fit.end)
+    labels = classifier.fit(bars, sample, wanted.setting)(bars)
+    context.publish(_classified(labels, context.window))
+    known = known_before(labels, context.window.first)
+    names = classifier.regimes(wanted.states)
+    tried = _tried(earlier, known, context.window, len(names))
+    regimes = _regimes(context, tried, np.bincount(known[known >= 0], minlength=len(names)), names)
+    return PhaseOutput(
+        objective=earlier.output.objective,
+        direction=earlier.output.direction,
+        best=earlier.output.best,
+        metrics=earlier.output.best.metrics,
+        trials=earlier.output.trials,
+        figures={
+            f"{regime.name}.{name}": value for regime in regimes for name, value in regime.metrics.items()
+        },
+        verdict=_verdict(regimes),
+        regimes=regimes,
+    )
+
+
+def _classifier(section: PhaseSection) -> ClassifierSection:
+    if section.classifier is None:
+        raise ConfigurationError(
+            f"phase {section.name!r}: state how regimes are told, as in `classifier: {{type: volatility}}`; "
+            f"types are {', '.join(CLASSIFIERS)}."
+        )
+    return section.classifier
+
+
+def _classified(labels: Int8, window: Window) -> RegimesClassified:
+    """Return the labels of the bars of the window, and of the one before, on which its first bar depends."""
+    first = max(window.first - 1, 0)
+    bar = first + np.flatnonzero(labels[first : window.stop] >= 0)
+    return RegimesClassified(
+        symbol=np.zeros(bar.size, np.int16), bar=bar.astype(np.int32), regime=labels[bar]
+    )
+
+
+def _tried(earlier: EarlierPhase, known: Int8, window: Window, regimes: int) -> _Tried:
+    trials: list[TrialsCompleted] = []
+    sums: list[RegimeSums] = []
+    for shard in earlier.shards():
+        trials.append(shard.trials)
+        sums.append(regime_sums(shard.returns, _entries(shard, window.first), known, regimes))
+    return _Tried(trials, joined_sums(sums))
+
+
+def _entries(shard: Shard, first: int) -> tuple[Int64, Int64]:
+    """Return the row of the trial, and the bar of the window, of each fill that opens a position."""
+    starts = np.concatenate((np.zeros(1, np.int64), shard.fill_ends))
+    quantity, price, fee = (np.ascontiguousarray(shard.fills[name]) for name in ("quantity", "price", "fee"))
+    position, cash = np.empty_like(quantity), np.empty_like(quantity)
+    settle_containers(starts, quantity, price, fee, 0.0, position, cash)
+    before = np.concatenate((np.zeros(1), position))[:-1]
+    before[starts[:-1][starts[:-1] < before.size]] = 0.0
+    opens = np.flatnonzero((position != 0.0) & (before * position <= 0.0))
+    row = np.searchsorted(shard.fill_ends, opens, side="right")
+    return row, shard.fills["bar"][opens].astype(np.int64) - first
+
+
+def _regimes(context: PhaseContext, tried: _Tried, bars: Int64, names: tuple[str, ...]) -> tuple[Regime, ...]:
+    section, best = context.section, context.earlier.output.best if context.earlier else None
+    least_bars = LEAST_BARS if section.minimum_bars is None else section.minimum_bars
+    least_trades = LEAST_TRADES if section.minimum_trades is None else section.minimum_trades
+    ratios = sharpe_by_regime(tried.sums, bars, context.topology.bars_per_year)
+
+    def metrics(row: int, regime: int) -> dict[str, float]:
+        return {
+            "bars": float(bars[regime]),
+            "trades": float(tried.sums.trades[row, regime]),
+            "sharpe_ratio": float(ratios[row, regime]),
+            "total_return": float(tried.sums.growth[row, regime] - 1.0),
+        }
+
+    found: list[Regime] = []
+    for regime, name in enumerate(names):
+        most, shortfall, chosen = int(tried.sums.trades[:, regime].max()), "", None
+        fit = (tried.sums.trades[:, regime] >= least_trades) & np.isfinite(ratios[:, regime])
+        if bars[regime] < least_bars:
+            shortfall = f"too few bars: {bars[regime]:,}, at least {least_bars:,} are wanted"
+        elif most < least_trades:
+            shortfall = f"too few trades: at most {most:,} in a trial, at least {least_trades:,} are wanted"
+        elif not fit.any():
+            shortfall = "no trial has returns that vary"
+        else:
+            row = int(np.argmax(np.where(fit, ratios[:, regime], -np.inf)))
+            trial = tried.trial(row)
+            chosen = Trial(
+                container=trial.container, parameters=trial.parameters, metrics=metrics(row, regime)
+            )
+        overall = metrics(best.container, regime) if best else {}
+        found.append(
+            Regime(name=name, bars=int(bars[regime]), metrics=overall, best=chosen, shortfall=shortfall)
+        )
+    return tuple(found)
+
+
+def _verdict(regimes: tuple[Regime, ...]) -> str:
+    """Say in plain words which parameters did best in each regime, and where there is too little to tell."""
+    parts: list[str] = []
+    for regime in regimes:
+        if regime.best is None:
+            parts.append(f"{regime.name}: {regime.shortfall}.")
+            continue
+        chosen = ", ".join(f"{name}={value}" for name, value in regime.best.parameters.items())
+        figures = regime.best.metrics
+        parts.append(
+            f"{regime.name}: {chosen or 'the one trial'} is best, with a Sharpe ratio of "
+            f"{figures['sharpe_ratio']:.2f} over {regime.bars:,} bars and {figures['trades']:,.0f} trades."
+        )
+    return " ".join(parts)

@@ -1,0 +1,18 @@
+"""The base of everything that a workflow description may say."""
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def json_text(self) -> str:
+        """Return the section as JSON with sorted keys, so that equal sections are equal texts."""
+        return self._text(set())
+
+    def _text(self, exclude: set[str]) -> str:
+        plain = self.model_dump(mode="json", exclude_none=True, exclude=exclude)
+        return msgspec.json.encode(plain, order="deterministic").decode()

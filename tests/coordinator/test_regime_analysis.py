@@ -1,0 +1,195 @@
+"""Analyses of regimes classify bars without looking ahead, and read the trials of an earlier phase."""
+
+import msgspec
+import numpy as np
+import pytest
+from admf import Coordinator
+from admf.coordinator.market_log import MarketLog
+from admf.coordinator.trace_query import TraceQuery
+from admf.coordinator.verification.phase_audit import PhaseAudit
+from admf.coordinator.verification.verification import verify_workspace
+from admf.domain.errors import ConfigurationError, UnknownNameError
+from admf.domain.events import RegimesClassified
+
+RUN = "workflow_20261121_101500_00000000"
+
+
+@pytest.fixture
+def classified(folder):
+    """Make a workflow of a search and its analysis by regime."""
+
+    def workflow(file="walk.csv", **asked):
+        return {
+            "name": "classified",
+            "data": {"file": str(folder / file), "start": "2000-02-01"},
+            "execution": {"commission": {"percent": 0.05}},
+            "metrics": {"bars_per_year": 252},
+            "workflow": [
+                {
+                    "name": "search",
+                    "type": "optimization",
+                    "strategies": [{"name": "cross", "type": "sma_crossover"}],
+                    "optimization": {"parameters": {"cross.fast": [2, 3, 5], "cross.slow": [8, 13, 21]}},
+                    "shard_size": 4,
+                },
+                {
+                    "name": "regimes",
+                    "type": "regime_analysis",
+                    "of": "search",
+                    "classifier": {"type": "volatility", "window": 10, "fit": {"end": "2000-07-31"}},
+                    "minimum_bars": 20,
+                    "minimum_trades": 3,
+                }
+                | asked,
+            ],
+        }
+
+    return workflow
+
+
+def test_figures_by_regime_are_those_of_equity_and_trades(coordinator, classified):
+    result = coordinator.execute_workflow(classified())
+    search, output = result.phase("search"), result.phase("regimes").output
+    rows = coordinator.workspace.read_models.query("SELECT bar, name FROM regimes ORDER BY n").rows
+    sql = "SELECT container, entry_bar FROM trades WHERE phase = 'search'"
+    opened = coordinator.workspace.read_models.query(sql).rows
+    label = {int(bar): name for bar, name in rows}
+    equity = [search.equity(container) for container in range(search.output.trials)]
+    bars = equity[0]["bar"].to_numpy()
+    assert set(label) == set(range(bars[0] - 1, bars[-1] + 1))
+    assert [regime.name for regime in output.regimes] == ["calm", "volatile"]
+    for regime in output.regimes:
+        inside = np.array([label[bar - 1] == regime.name for bar in bars.tolist()])
+        assert regime.bars == inside.sum() >= 20
+        found = {}
+        for container, curve in enumerate(equity):
+            worth = np.r_[100_000.0, curve["equity"].to_numpy()]
+            returns = (np.diff(worth) / worth[:-1])[inside]
+            trades = sum(label[bar - 1] == regime.name for row, bar in opened if row == container)
+            found[container] = (returns.mean() / returns.std(ddof=1) * np.sqrt(252), returns, trades)
+        chosen = max((row for row in found if found[row][2] >= 3), key=lambda row: found[row][0])
+        assert regime.best.container == chosen
+        ratio, returns, trades = found[chosen]
+        assert regime.best.metrics["trades"] == trades
+        assert regime.best.metrics["total_return"] == pytest.approx(np.prod(1 + returns) - 1)
+        assert regime.best.metrics["sharpe_ratio"] == pytest.approx(ratio)
+        assert regime.metrics["trades"] == found[search.output.best.container][2]
+        assert output.figures[f"{regime.name}.trades"] == regime.metrics["trades"]
+    assert output.best == search.output.best
+    assert output.verdict in result.summary()
+
+
+def test_what_there_is_too_little_of_is_said_and_has_no_best(coordinator, classified):
+    few = coordinator.execute_workflow(classified(minimum_trades=1000)).phase("regimes").output
+    assert [regime.best for regime in few.regimes] == [None, None]
+    assert "at least 1,000 are wanted" in few.regimes[0].shortfall
+    assert "calm: too few trades" in few.verdict
+    short = coordinator.execute_workflow(classified(minimum_bars=5000)).phase("regimes").output
+    assert short.regimes[1].shortfall == (f"too few bars: {short.regimes[1].bars}, at least 5,000 are wanted")
+
+
+@pytest.mark.parametrize("kind", ["hmm", "trend", "pattern"])
+def test_bars_after_the_period_change_nothing(coordinator, classified, folder, write_walk, kind):
+    write_walk(folder / "longer.csv", bars=400)
+    period = {"start": "2000-02-01", "end": "2000-09-30"}
+    heads = []
+    for file in ("walk.csv", "longer.csv"):
+        workflow = classified(file, classifier={"type": kind, "fit": {"end": "2000-07-31"}})
+        workflow["data"] |= period
+        output = coordinator.execute_workflow(workflow).phase("regimes").output
+        heads.append(output)
+    assert heads[0] == heads[1]
+
+
+def test_workers_replay_and_verify_agree(coordinator, pooled, classified, heads):
+    workflow = classified(classifier={"type": "hmm", "fit": {"end": "2000-08-31"}})
+    result = coordinator.execute_workflow(workflow)
+    assert heads(pooled.execute_workflow(workflow)) == heads(result)
+    assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 2
+    assert verify_workspace(coordinator.workspace).violations == ()
+
+
+def test_killed_at_each_append_it_resumes_to_the_same_heads(tmp_path, classified, killed, heads):
+    workflow = classified()
+    with Coordinator(tmp_path / "whole") as coordinator:
+        expected = heads(coordinator.execute_workflow(workflow))
+    store = tmp_path / "events.sqlite"
+    appends = killed(store, "execute_workflow", workflow, at=0, run=RUN)
+    for fatal in range(6, appends + 1):
+        run = f"workflow_20261121_101500_{fatal:08x}"
+        killed(store, "execute_workflow", workflow, at=fatal, run=run)
+        with Coordinator(store) as coordinator:
+            assert heads(coordinator.resume_workflow(run)) == expected, f"killed at append {fatal}"
+
+
+def test_a_fork_classifies_anew_and_a_later_phase_takes_the_parameters(coordinator, classified, heads):
+    workflow = classified()
+    fast = "${regimes.regimes.volatile.best.parameters.cross.fast}"
+    workflow["workflow"].append(
+        {
+            "name": "test",
+            "type": "backtest",
+            "strategies": [{"type": "sma_crossover", "parameters": {"fast": fast, "slow": 30}}],
+        }
+    )
+    result = coordinator.execute_workflow(workflow)
+    started = result.phase("regimes").output.regimes[1].best.parameters["cross.fast"]
+    assert f'"fast":{started}' in TraceQuery(coordinator.workspace.store).get_phase_configuration(
+        result.run, "test"
+    )
+    fork = coordinator.fork_workflow(result.run, "regimes", ["regimes.classifier.window=40"])
+    assert heads(fork)["search"] == heads(result)["search"]
+    assert heads(fork)["regimes"] != heads(result)["regimes"]
+
+
+def test_the_template_runs(coordinator):
+    result = coordinator.execute_workflow("regime_analysis")
+    calm, volatile = result.phase("regimes").output.regimes
+    # The first 20 bars of the file have no label, nor is one known before the one after them.
+    assert calm.bars + volatile.bars == 3019 - 21
+    assert calm.best
+    assert volatile.best
+    assert result.phase("calm").status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "said"),
+    [
+        ({"classifier": {"type": "hmmm"}}, UnknownNameError, "Did you mean hmm?"),
+        ({"classifier": None}, ConfigurationError, "state how regimes are told"),
+        ({"classifier": {"type": "hmm", "window": 5}}, ConfigurationError, "makes no use of window"),
+        (
+            {"classifier": {"type": "trend", "fit": {"end": "2001-02-01"}}, "data": {"end": "2000-09-30"}},
+            ConfigurationError,
+            "2001-02-01 is after the last day of the period, 2000-09-30",
+        ),
+    ],
+)
+def test_what_can_not_be_carried_out_is_refused(coordinator, classified, asked, error, said):
+    data = asked.pop("data", {})
+    workflow = classified(**asked)
+    workflow["data"] |= data
+    with pytest.raises(error, match=said):
+        coordinator.execute_workflow(workflow)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda event: {"bar": event.bar[::-1].copy()},
+        lambda event: {"bar": event.bar + np.int32(1)},
+        lambda event: {"regime": event.regime - np.int8(1)},
+        lambda event: {"symbol": event.symbol + np.int16(1)},
+    ],
+)
+def test_verification_finds_labels_that_can_not_be(coordinator, classified, change):
+    stream = coordinator.execute_workflow(classified()).phase("regimes").stream
+    store = coordinator.workspace.store
+    audit = PhaseAudit(stream, MarketLog(store))
+    found = []
+    for recorded in store.read(stream):
+        event = recorded.event
+        if isinstance(event, RegimesClassified):
+            event = msgspec.structs.replace(event, **change(event))
+        found += audit.take(recorded, event)
+    assert [violation.rule for violation in found] == ["payload"]
