@@ -11,6 +11,7 @@ from types import FunctionType, ModuleType
 
 from ..domain.errors import ConfigurationError, StrategyError, UnknownNameError
 from ..domain.features import SERIES
+from ..domain.regimes.switching import regime_switching as regime_switching
 from ..domain.strategies import STRATEGIES, Strategy, strategy_from
 
 ENTRY_POINTS = "admf.strategies"

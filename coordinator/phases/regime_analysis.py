@@ -86,21 +86,21 @@ def regime_analysis(context: PhaseContext) -> PhaseOutput:
     classifier, bars = CLASSIFIERS.get(wanted.type), context.panel.bars[0]
     data = section.data
     sample = context.panel.window(data.start if data else None, wanted.fit.end)
-    labels = classifier.fit(bars, sample, wanted.setting)(bars)
+    fitted = classifier.fit(bars, sample, wanted.setting)
+    labels = fitted.labels(bars)
     context.publish(_classified(labels, context.window))
     known = known_before(labels, context.window.first)
     names = classifier.regimes(wanted.states)
     tried = _tried(earlier, known, context.window, len(names))
     regimes = _regimes(context, tried, np.bincount(known[known >= 0], minlength=len(names)), names)
+    overall = {f"{regime.name}.{name}": each for regime in regimes for name, each in regime.metrics.items()}
     return PhaseOutput(
         objective=earlier.output.objective,
         direction=earlier.output.direction,
         best=earlier.output.best,
         metrics=earlier.output.best.metrics,
         trials=earlier.output.trials,
-        figures={
-            f"{regime.name}.{name}": value for regime in regimes for name, value in regime.metrics.items()
-        },
+        figures={**fitted.figures, **overall},
         verdict=_verdict(regimes),
         regimes=regimes,
     )

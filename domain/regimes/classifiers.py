@@ -5,8 +5,9 @@ fit and the bars up to it. Labels are the numbers of regimes, in the order of th
 are too few bars to tell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,13 +42,20 @@ class Setting(msgspec.Struct, frozen=True):
     threshold: float = 1.0
 
 
+class Fitted(NamedTuple):
+    """What came of fitting: a way to label bars, and the figures that it goes by, by name."""
+
+    labels: Labeler
+    figures: Mapping[str, float] = {}
+
+
 class Classifier(msgspec.Struct, frozen=True):
     """A way to tell regimes.
 
     Attributes
     ----------
     fit
-        Takes bars, the part of them that is the sample, and a setting; returns what labels bars. Bars after
+        Takes bars, the part of them that is the sample, and a setting; says how to label bars. Bars after
         the sample change nothing in it. Raises `DataError` where the sample does not suffice.
     regimes
         Returns the names of the regimes, given the number of states.
@@ -57,7 +65,7 @@ class Classifier(msgspec.Struct, frozen=True):
         What it needs beside the package's own dependencies.
     """
 
-    fit: Callable[[Bars, Window, Setting], Labeler]
+    fit: Callable[[Bars, Window, Setting], Fitted]
     regimes: Callable[[int], tuple[str, ...]]
     uses: frozenset[str]
     libraries: tuple[str, ...] = ()
@@ -103,8 +111,11 @@ def realized_volatility(bars: Bars, window: int) -> Float64:
     return volatility
 
 
-def fit_volatility(bars: Bars, sample: Window, setting: Setting) -> Labeler:
-    """Cut realized volatility at its quantiles in the sample, so that regimes are equally frequent there."""
+def fit_volatility(bars: Bars, sample: Window, setting: Setting) -> Fitted:
+    """Cut realized volatility at its quantiles in the sample, so that regimes are equally frequent there.
+
+    These quantiles are the figures ``edge_1`` and so on.
+    """
     known = realized_volatility(bars.head(sample.stop), setting.window)[sample.first :]
     known = known[np.isfinite(known)]
     if known.size < setting.states:
@@ -119,10 +130,10 @@ def fit_volatility(bars: Bars, sample: Window, setting: Setting) -> Labeler:
         found = np.searchsorted(edges, volatility, side="right")
         return np.where(np.isfinite(volatility), found, UNKNOWN).astype(np.int8)
 
-    return labels
+    return Fitted(labels, {f"edge_{number}": float(edge) for number, edge in enumerate(edges, start=1)})
 
 
-def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noqa: ARG001
+def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Fitted:  # noqa: ARG001
     """Compare the change over the window with what chance would lead to; nothing is fitted.
 
     The change of the log close, divided by realized volatility and the root of the window, is about a
@@ -138,10 +149,10 @@ def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noqa:
             found[window:] = 1 + (change > wanted).astype(np.int8) - (change < -wanted).astype(np.int8)
         return found
 
-    return labels
+    return Fitted(labels)
 
 
-def fit_pattern(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noqa: ARG001
+def fit_pattern(bars: Bars, sample: Window, setting: Setting) -> Fitted:  # noqa: ARG001
     """Compare the last bars, as many as the window, with as many before them; nothing is fitted.
 
     A higher high and a higher low are a rise, a lower high and a lower low a fall, as in Dow theory; all else
@@ -158,13 +169,14 @@ def fit_pattern(bars: Bars, sample: Window, setting: Setting) -> Labeler:  # noq
             found[2 * window - 1 :] = 1 + np.where(high == low, high, 0).astype(np.int8)
         return found
 
-    return labels
+    return Fitted(labels)
 
 
-def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Labeler:
+def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Fitted:
     """Fit a hidden Markov model to log returns; see `fitted_markov` and `FilteredMarkov`.
 
-    A label is the state that is most probable given the returns up to the bar.
+    A label is the state that is most probable given the returns up to the bar. The figures ``deviation_1``
+    and so on are the standard deviations of returns in the states.
     """
     require_installed("hmm")
     known = log_returns(bars.head(sample.stop))[sample.first :]
@@ -175,7 +187,8 @@ def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Labeler:
         found[1:] = np.argmax(model.probabilities(log_returns(later)[1:]), axis=1)
         return found
 
-    return labels
+    deviations = np.sqrt(model.variance).tolist()
+    return Fitted(labels, {f"deviation_{number}": each for number, each in enumerate(deviations, start=1)})
 
 
 CLASSIFIERS.register(

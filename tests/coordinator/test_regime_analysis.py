@@ -149,7 +149,7 @@ def test_the_template_runs(coordinator):
     assert calm.bars + volatile.bars == 3019 - 21
     assert calm.best
     assert volatile.best
-    assert result.phase("calm").status == "completed"
+    assert result.status == "completed"
 
 
 @pytest.mark.parametrize(
@@ -193,3 +193,49 @@ def test_verification_finds_labels_that_can_not_be(coordinator, classified, chan
             event = msgspec.structs.replace(event, **change(event))
         found += audit.take(recorded, event)
     assert [violation.rule for violation in found] == ["payload"]
+
+
+def write_planted(path, seed):
+    """Calm bars whose drift turns every 80 bars, and volatile ones whose drift turns every 8."""
+    chance = np.random.default_rng(seed)
+    returns = []
+    for _ in range(10):
+        calm = np.repeat([1, -1, 1, -1], 80) * 0.0015 + chance.normal(0.0, 0.004, 320)
+        volatile = np.tile(np.repeat([1, -1], 8), 20) * 0.012 + chance.normal(0.0, 0.012, 320)
+        returns += [calm, volatile]
+    closes = 100 * np.exp(np.cumsum(np.concatenate(returns)))
+    days = np.datetime64("2000-01-03") + np.arange(closes.size)
+    rows = [f"{day},{close},{close},{close},{close},1" for day, close in zip(days, closes, strict=True)]
+    path.write_text("\n".join(["Date,Open,High,Low,Close,Volume", *rows]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_switching_with_planted_regimes_beats_the_best_single_parameters_out_of_sample(
+    coordinator, classified, folder, seed
+):
+    write_planted(folder / "planted.csv", seed)
+    workflow = classified("planted.csv", classifier={"type": "volatility", "window": 10})
+    workflow["data"] |= {"end": "2008-12-31"}
+    workflow["workflow"][0]["optimization"] = {"parameters": {"cross.fast": [2, 10], "cross.slow": [5, 40]}}
+    best = "${regimes.regimes.REGIME.best.parameters.cross.SPEED}"
+    parameters = {
+        f"{regime}_{speed}": best.replace("REGIME", regime).replace("SPEED", speed)
+        for regime in ("calm", "volatile")
+        for speed in ("fast", "slow")
+    }
+    switching = {"window": 10, "edge": "${regimes.figures.edge_1}"} | parameters
+    later = {"start": "2009-01-01", "end": "2017-06-30"}
+    workflow["workflow"] += [
+        {"name": "single", "type": "validation", "inherit_best_from": "search", "data": later},
+        {
+            "name": "adaptive",
+            "type": "validation",
+            "data": later,
+            "strategies": [{"type": "regime_switching", "parameters": switching}],
+        },
+    ]
+    result = coordinator.execute_workflow(workflow)
+    calm, volatile = (regime.best.parameters for regime in result.phase("regimes").output.regimes)
+    assert (calm["cross.slow"], volatile["cross.slow"]) == (40, 5)
+    single, adaptive = (result.phase(name).output.metrics["sharpe_ratio"] for name in ("single", "adaptive"))
+    assert adaptive > single

@@ -13,7 +13,7 @@ SAMPLE = Window(10, 300)
 
 
 def classified(name, bars, sample=SAMPLE, **setting):
-    return CLASSIFIERS.get(name).fit(bars, sample, Setting(**setting))(bars)
+    return CLASSIFIERS.get(name).fit(bars, sample, Setting(**setting)).labels(bars)
 
 
 def planted(seed, bars=3000, staying=0.99, deviations=(0.005, 0.02)):
@@ -40,7 +40,7 @@ def test_later_bars_change_no_label(name, cut, make_bars):
 @pytest.mark.parametrize("name", [*CLASSIFIERS])
 def test_a_label_in_the_sample_too_follows_from_the_bars_up_to_it(name, make_bars):
     bars = make_bars(100.0 * np.exp(np.cumsum(planted(4, bars=400, staying=0.97)[0])))
-    label = CLASSIFIERS.get(name).fit(bars, SAMPLE, Setting())
+    label = CLASSIFIERS.get(name).fit(bars, SAMPLE, Setting()).labels
     whole = label(bars)
     assert all(label(bars.head(stop)).tolist() == whole[:stop].tolist() for stop in (2, 25, 60, 200, 301))
 
