@@ -44,11 +44,11 @@ def plan_regime_analysis(
         )
     CLASSIFIERS.get(classifier.type, f"{where}.classifier.type")
     require_installed(classifier.type)
-    end, last = classifier.fit.end, section.data.end if section.data else None
-    if end and last and end > last:
+    end, data = classifier.fit.end, section.data
+    if end and data and ((data.end and end > data.end) or (data.start and end < data.start)):
         raise ConfigurationError(
-            f"{where}.classifier.fit.end: {end} is after the last day of the period, {last}; choose a day in "
-            "it, or leave it out to fit to the whole period."
+            f"{where}.classifier.fit.end: {end} must be in the period, from {data.start or 'the first bar'} "
+            f"to {data.end or 'the last'}; choose a day in it, or leave it out to fit to all of it."
         )
     return containers_over(window, {}, count=0)
 

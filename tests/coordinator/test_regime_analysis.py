@@ -161,7 +161,12 @@ def test_the_template_runs(coordinator):
         (
             {"classifier": {"type": "trend", "fit": {"end": "2001-02-01"}}, "data": {"end": "2000-09-30"}},
             ConfigurationError,
-            "2001-02-01 is after the last day of the period, 2000-09-30",
+            "2001-02-01 must be in the period, from 2000-02-01 to 2000-09-30",
+        ),
+        (
+            {"classifier": {"type": "trend", "fit": {"end": "1999-12-31"}}},
+            ConfigurationError,
+            "1999-12-31 must be in the period, from 2000-02-01 to the last",
         ),
     ],
 )
