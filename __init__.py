@@ -12,17 +12,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .coordinator.coordinator import Coordinator, run
     from .coordinator.result import PhaseResult, WorkflowResult
+    from .coordinator.templates import CompositeWorkflowTemplate, WorkflowPhaseDefinition, WorkflowType
     from .domain.errors import AdmfError
     from .domain.features import feature
     from .domain.strategies import strategy
 
-__all__ = ["AdmfError", "Coordinator", "PhaseResult", "WorkflowResult", "feature", "run", "strategy"]
+__all__ = [
+    "AdmfError",
+    "CompositeWorkflowTemplate",
+    "Coordinator",
+    "PhaseResult",
+    "WorkflowPhaseDefinition",
+    "WorkflowResult",
+    "WorkflowType",
+    "feature",
+    "run",
+    "strategy",
+]
 
 _HOMES = {
     "AdmfError": "domain.errors",
+    "CompositeWorkflowTemplate": "coordinator.templates",
     "Coordinator": "coordinator.coordinator",
     "PhaseResult": "coordinator.result",
+    "WorkflowPhaseDefinition": "coordinator.templates",
     "WorkflowResult": "coordinator.result",
+    "WorkflowType": "coordinator.templates",
     "feature": "domain.features",
     "run": "coordinator.coordinator",
     "strategy": "domain.strategies",

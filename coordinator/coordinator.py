@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from .data_files import DataFiles
 from .executors import Executor, InProcess, ProcessPool
@@ -17,6 +18,7 @@ from .progress import Progress, Silence
 from .replay import PhaseReplay, replay_run
 from .result import WorkflowResult
 from .sequencer import RESUME, Sequencer, cancel_run
+from .templates import WORKFLOW_TEMPLATES, WorkflowTemplateRegistry, aggregation_of
 from .workflow_check import check_workflow
 from .workspace import MEMORY, Workspace
 
@@ -50,6 +52,9 @@ class Coordinator:
     >>> result.status
     'completed'
     """
+
+    workflow_registry: ClassVar[WorkflowTemplateRegistry] = WORKFLOW_TEMPLATES
+    """The templates written in Python, which all coordinators of a process share."""
 
     def __init__(
         self,
@@ -93,9 +98,9 @@ class Coordinator:
         workflow = load_workflow(source, changes)
         files = DataFiles(workflow.folder, frames)
         warnings = check_workflow(workflow, files.panel).warnings
-        run = new_run_id()
+        aggregation, run = aggregation_of(source), new_run_id()
         self._sequencer().run(workflow, run, files)
-        return WorkflowResult(self.workspace, run, warnings)
+        return WorkflowResult(self.workspace, run, warnings, aggregation)
 
     def resume_workflow(self, run: str, *, accept_code: bool = False) -> WorkflowResult:
         """Carry a run on where it was stopped, and return its result.

@@ -18,8 +18,9 @@ from .phase_graph import Node, PhaseGraph, phase_graph
 from .phases import PHASES
 from .references import PREVIOUS, resolved
 from .section_reading import read_section
-from .sources import Raw, parsed, read_source, templates
+from .sources import Raw, parsed, templates
 from .subworkflows import flattened
+from .templates import WORKFLOW_TEMPLATES, in_plain_words, read_workflow
 
 SHARED = (
     "data",
@@ -93,7 +94,7 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
     Parameters
     ----------
     source
-        Path of a YAML file, name of a template, or the same as a mapping.
+        Path of a YAML file, name of a template (shipped, or registered in Python), or the same as a mapping.
     changes
         Settings that replace those of the source, as ``path=value``: ``capital=50000``, or below a phase,
         ``training.data.start=2001-01-01``. The value is YAML.
@@ -105,7 +106,7 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
     ConfigurationError
         The source is not a mapping with a ``workflow``, or a change does not fit.
     """
-    raw, name, folder = read_source(source)
+    raw, name, folder = read_workflow(source)
     return _workflow(flattened(_expanded(raw), folder, _expanded), changes, name, folder)
 
 
@@ -239,6 +240,13 @@ def _takes_over(raw: Raw, key: str) -> bool:
     return key not in WHOLE or not (key in raw or raw.get("inherit_best_from"))
 
 
+def _check_short_forms(raw: Raw) -> None:
+    if "strategy" in raw and "strategies" in raw:
+        raise ConfigurationError("strategy: strategies stand beside it; keep one of the two.")
+    if "data_file" in raw and (beside := SOURCES & set(mapping(raw.get("data", {}), "data")) - {"symbol"}):
+        raise ConfigurationError(f"data_file: data.{min(beside)} stands beside it; keep one of the two.")
+
+
 def _in_full(raw: Raw) -> Raw:
     """Replace the short forms ``strategy`` and ``data_file``."""
     raw = dict(raw)
@@ -267,10 +275,7 @@ def _phase_in_full(raw: Raw) -> Raw:
 
 def _expanded(raw: Raw, *, template: bool = False) -> Raw:
     """Replace the short forms, also of a ``workflow`` that is a name, by a list of phases."""
-    if "strategy" in raw and "strategies" in raw:
-        raise ConfigurationError("strategy: strategies stand beside it; keep one of the two.")
-    if "data_file" in raw and (beside := SOURCES & set(mapping(raw.get("data", {}), "data")) - {"symbol"}):
-        raise ConfigurationError(f"data_file: data.{min(beside)} stands beside it; keep one of the two.")
+    _check_short_forms(raw)
     raw = _in_full(raw)
     described = raw.get("workflow")
     if isinstance(described, dict):
@@ -286,12 +291,14 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
         return {**raw, "workflow": [_phase_in_full(phase) for phase in described]}
     if isinstance(described, str) and described in PHASES:
         return {**raw, "workflow": [{"name": described, "type": described}]}
+    if isinstance(described, str) and described in WORKFLOW_TEMPLATES:
+        return _expanded(in_plain_words(WORKFLOW_TEMPLATES.get(described), raw))
     shipped = templates()
     if isinstance(described, str) and described in shipped and not template:
         base = _expanded(parsed(shipped[described], described), template=True)
         return merged({"name": described, **base}, {**raw, "workflow": base["workflow"]})
     if isinstance(described, str):
-        raise UnknownNameError("workflow", described, (*PHASES, *shipped), "workflow")
+        raise UnknownNameError("workflow", described, (*PHASES, *shipped, *WORKFLOW_TEMPLATES), "workflow")
     raise ConfigurationError(
         "workflow: must be a list of phases, the name of a template or a phase type; "
         f"was {described!r}. `admf templates` lists the templates."

@@ -146,8 +146,9 @@ def _node(raw: Raw, where: str, phases: Mapping[str, object]) -> Node:
         paths += [(path, until) for path in names_in(course.repeat.until, until) if not _own(path, name)]
     elif course.repeat is None and (looped := [place for path, place in paths if _is_previous(path)]):
         raise ConfigurationError(f"{looped[0]}: only a phase with `repeat` has a {PREVIOUS} turn.")
-    owners = [owner(path, {*phases, PREVIOUS}, place) for path, place in paths]
-    reads = [each for each in dict.fromkeys(owners) if each != PREVIOUS]
+    owners = {owner(path, {*phases, PREVIOUS}, place) for path, place in paths}
+    # The recorded configuration has sorted keys: their order must not count.
+    reads = [each for each in phases if each in owners]
     before = dict.fromkeys(
         [*map(str, stated), *filter(None, [str(raw.get("inherit_best_from") or "")]), *reads]
     )

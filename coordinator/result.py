@@ -1,5 +1,6 @@
 """What came of a run: read from its streams and the read models, whenever it is asked for."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,8 @@ class WorkflowResult:
         The run's id.
     warnings
         What deserved attention before the run.
+    aggregation
+        What ``aggregated`` makes of the phases.
 
     Raises
     ------
@@ -186,13 +189,20 @@ class WorkflowResult:
         There is no such run.
     """
 
-    def __init__(self, workspace: Workspace, run: str, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        run: str,
+        warnings: tuple[str, ...] = (),
+        aggregation: Callable[..., object] | None = None,
+    ) -> None:
         self._workspace = workspace
         history = run_history(workspace.store, run)
         self.run = run
         self.name = history.started.name
         self.status = history.status
         self.warnings = warnings
+        self._aggregation = aggregation
         phases = [PhaseResult(workspace, history, name) for name in history.started.phases]
         self.phases = {phase.name: phase for phase in phases if phase.type or phase.status in ENDED_OTHERWISE}
 
@@ -209,6 +219,15 @@ class WorkflowResult:
     def failed(self) -> list[str]:
         """Names of the phases that failed."""
         return [phase.name for phase in self.phases.values() if phase.status == "failed"]
+
+    @cached_property
+    def aggregated(self) -> object:
+        """What the template's ``aggregation_strategy`` makes of the phases, by name.
+
+        None where there is no such function, as after a resume, a fork, or for an earlier run: it is no part
+        of the log.
+        """
+        return self._aggregation(self.phases) if self._aggregation else None
 
     @property
     def metrics(self) -> dict[str, float]:

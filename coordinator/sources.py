@@ -15,6 +15,12 @@ from ..domain.errors import ConfigurationError, NotFoundError, UnknownNameError
 Raw = dict[str, Any]
 
 
+class WrittenAsText:
+    """What stands in a workflow as the text that ``str`` makes of it."""
+
+    __slots__ = ()
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Safe YAML in which a key may stand only once in a mapping."""
 
@@ -63,8 +69,7 @@ def read_source(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Pa
         It is not a mapping of plain values.
     """
     if isinstance(source, Mapping):
-        raw = msgspec.to_builtins(dict(source), builtin_types=(date,), str_keys=True, enc_hook=_builtin)
-        return raw, "workflow", Path.cwd()
+        return plain(source), "workflow", Path.cwd()
     shipped = templates()
     path = Path(source)
     if path.is_file():
@@ -78,6 +83,12 @@ def read_source(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Pa
         unknown = UnknownNameError("template", str(source), shipped)
         raise NotFoundError(f"there is no workflow file {str(source)!r}, and it is an {unknown}")
     return parsed(text, str(source)), name, folder
+
+
+def plain(written: Mapping[str, object]) -> Raw:
+    """Return a copy in mappings, lists, texts, numbers and dates; raises `ConfigurationError` for others."""
+    raw: Raw = msgspec.to_builtins(dict(written), builtin_types=(date,), str_keys=True, enc_hook=_builtin)
+    return raw
 
 
 def parsed(text: str, name: str) -> Raw:
@@ -104,7 +115,7 @@ def parsed(text: str, name: str) -> Raw:
 
 
 def _builtin(value: object) -> object:
-    if isinstance(value, Path):
+    if isinstance(value, Path | WrittenAsText):
         return str(value)
     if isinstance(value, np.generic):
         return value.item()

@@ -8,7 +8,8 @@ from .changes import mapping, merged
 from .configuration import OPTIONAL, CourseSection
 from .phases import PHASES
 from .references import renamed, renamed_expression
-from .sources import Raw, read_source
+from .sources import Raw
+from .templates import read_workflow
 
 TYPE = "workflow"
 OWN = frozenset({"name", "type", "workflow", "depends_on", *CourseSection.model_fields})
@@ -65,7 +66,7 @@ def _inner(phase: Raw, where: str, folder: Path, expanded: Callable[[Raw], Raw],
             f"{where}.repeat: repeat a phase of the inner workflow; it can't be repeated as a whole."
         )
     beside = folder / phase["workflow"]
-    raw, _, inner_folder = read_source(beside if beside.is_file() else phase["workflow"])
+    raw, _, inner_folder = read_workflow(beside if beside.is_file() else phase["workflow"])
     whole = flattened(expanded(raw), inner_folder, expanded, depth + 1)
     own = {key: value for key, value in whole.items() if key not in ("name", "seed", "parallel", "workflow")}
     settings = merged(own, {key: value for key, value in phase.items() if key not in OWN})
