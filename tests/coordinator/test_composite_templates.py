@@ -191,13 +191,41 @@ def test_killed_at_an_append_it_is_resumed_replayed_and_forked_where_nobody_regi
         assert not verify_workspace(coordinator.workspace).violations
 
 
-def test_settings_that_phases_share_are_changed_in_one_phase_alone(
-    template: CompositeWorkflowTemplate,
-) -> None:
-    WORKFLOW_TEMPLATES.register(template)
-    workflow = load_workflow(SETTINGS, ["discovery.optimization.parameters={cross.fast: [7]}"])
-    assert workflow.phases[0]["optimization"]["parameters"]["cross.fast"] == [7]
-    assert workflow.phases[2]["optimization"]["parameters"]["cross.fast"] == [5, 10]
+def test_settings_that_phases_share_are_changed_in_one_phase_alone() -> None:
+    phases = [
+        WorkflowPhaseDefinition(
+            name, WorkflowType.OPTIMIZATION, lambda base: {"optimization": base.parameters["search"]}
+        )
+        for name in ("first", "second")
+    ]
+    WORKFLOW_TEMPLATES.register(CompositeWorkflowTemplate("shared", "", phases))
+    settings = {"workflow": "shared", "parameters": {"search": {"objective": "sharpe_ratio"}}}
+    workflow = load_workflow(settings, ["first.optimization.objective=total_return"])
+    objectives = [phase["optimization"]["objective"] for phase in workflow.phases]
+    assert objectives == ["total_return", "sharpe_ratio"]
+
+
+def test_loops_and_conditions_are_described_by_generators(coordinator: Coordinator) -> None:
+    search = {"optimization": {"parameters": {"sma_crossover.fast": ["${previous.trials:-3}", 5]}}}
+    phases = [
+        WorkflowPhaseDefinition(
+            "refine",
+            WorkflowType.OPTIMIZATION,
+            lambda _: search | {"repeat": {"max": 3, "until": "turn == 2"}},
+        ),
+        WorkflowPhaseDefinition(
+            "never",
+            WorkflowType.BACKTEST,
+            lambda _, refine: {"inherit_best_from": refine, "when": f"{refine}.trials > 2"},
+            depends_on=["refine"],
+        ),
+    ]
+    coordinator.workflow_registry.register(CompositeWorkflowTemplate("iterative", "", phases))
+    result = coordinator.execute_workflow(
+        {"workflow": "iterative", "strategy": "sma_crossover", "data_file": "walk.csv"}
+    )
+    assert result.phase("refine").turn == "refine#2"
+    assert result.phase("never").status == "skipped"
 
 
 def test_course_and_type_are_those_of_the_definition() -> None:
