@@ -1,4 +1,5 @@
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,17 +41,14 @@ class ConnectionPool(library.SQLiteConnectionPool):
     _closing = False
 
     def _create_connection(self) -> Connection:
+        patience = self.lock_timeout or library.SQLITE3_DEFAULT_LOCK_TIMEOUT
         try:
             connection = sqlite3.connect(
-                self.db_name,
-                uri=True,
-                check_same_thread=False,
-                isolation_level=None,
-                timeout=self.lock_timeout or library.SQLITE3_DEFAULT_LOCK_TIMEOUT,
+                self.db_name, uri=True, check_same_thread=False, isolation_level=None, timeout=patience
             )
             # The page size is fixed by the first write to a new file, which the change of journal mode is.
             for pragma in ("page_size=65536", "journal_mode=WAL", "synchronous=FULL"):
-                connection.execute(f"PRAGMA {pragma}").close()
+                _set(connection, pragma, patience)
         except sqlite3.Error as error:
             raise OperationalError(error) from error
         connection.row_factory = sqlite3.Row
@@ -71,6 +69,20 @@ class ConnectionPool(library.SQLiteConnectionPool):
             while self._in_use:
                 self._put_condition.wait(0.1)
             super().close()
+
+
+def _set(connection: sqlite3.Connection, pragma: str, patience: float) -> None:
+    """Set a pragma, and wait for other processes, as a change of journal mode does not do by itself."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class ApplicationRecorder(library.SQLiteApplicationRecorder):

@@ -152,15 +152,15 @@ def test_a_strategy_sees_days_while_it_trades_half_hours(half_hours):
 
 
 def test_a_strategy_of_ones_own_may_mix_timeframes(half_hours, folder):
-    (folder / "mine.py").write_text(
+    (folder / "mixing.py").write_text(
         "import numpy as np\n"
         "from admf import feature, strategy\n\n"
         "trend, fast = feature('sma', period=3, timeframe='1d'), feature('sma', period=4)\n\n\n"
         "@strategy(features={'trend': trend, 'fast': fast})\n"
-        "def mine(close, trend, fast):\n"
+        "def mixing(close, trend, fast):\n"
         "    return np.where(np.isnan(trend), np.nan, np.where((close > trend) & (close > fast), 1.0, 0.0))\n"
     )
-    workflow = {**HALF_HOURS, "strategies": [{"name": "mine", "type": "mine.py:mine"}]}
+    workflow = {**HALF_HOURS, "strategies": [{"name": "mixing", "type": "mixing.py:mixing"}]}
     with Coordinator("memory://") as coordinator:
         phase = coordinator.execute_workflow(workflow, ["data.resample=''"]).phase("backtest")
         (started,) = coordinator.workspace.store.read(phase.stream, topics=("PhaseStarted",))
