@@ -23,10 +23,6 @@ ORDER BY container, n
 PRICES = "SELECT open, high, low, close FROM data.bars WHERE stream_key = ? ORDER BY bar"
 CACHED = 16
 """Feeds whose prices are kept at hand."""
-CLOSE = """
-SELECT b.close FROM data.feeds f JOIN data.bars b USING (stream_key)
-WHERE f.phase_key = ? AND f.symbol = ? AND b.bar = ?
-"""
 
 
 class Charges(NamedTuple):
@@ -66,8 +62,6 @@ class Phase(msgspec.Struct):
         The interest that was charged since then; None in the same way.
     timeline
         Its timeline, once it was asked for.
-    closes
-        Closes by symbol and bar, as far as they were asked for.
     """
 
     stream: str
@@ -78,7 +72,6 @@ class Phase(msgspec.Struct):
     fills: list["Fills"] | None = None
     charges: list[Charges] | None = None
     timeline: Timeline | None = None
-    closes: dict[tuple[int, int], float] = msgspec.field(default_factory=dict)
 
 
 class Fold:
@@ -154,16 +147,13 @@ class Fold:
         CorruptionError
             There is no such bar.
         """
-        if (symbol, bar) not in phase.closes:
-            match self.recorder.one(CLOSE, (phase.key, symbol, bar)):
-                case (float(close),):
-                    phase.closes[symbol, bar] = close
-                case _:
-                    raise CorruptionError(
-                        f"bar {bar} of symbol {symbol} must come before the trials of {phase.stream} that "
-                        "end with it, and is not in the log. Check the log with `admf verify`."
-                    )
-        return phase.closes[symbol, bar]
+        closes = self.prices(phase, symbol).close
+        if not 0 <= bar < closes.size:
+            raise CorruptionError(
+                f"bar {bar} of symbol {symbol} must come before the trials of {phase.stream} that end with "
+                "it, and is not in the log. Check the log with `admf verify`."
+            )
+        return float(closes[bar])
 
     def prices(self, phase: Phase, symbol: int) -> Prices:
         """Return the bars of a symbol of a phase, as far as they are in the log."""

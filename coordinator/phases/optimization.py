@@ -5,8 +5,7 @@ from ...domain.events import PhaseOutput
 from ...domain.topology import Containers, Topology
 from ..configuration import OptimizationSection, PhaseSection
 from .context import PhaseContext
-from .rules import objectives_of
-from .study import Stretch, findings, planned_study
+from .study import Stretch, findings, output_of, planned_study
 
 
 def plan_optimization(section: PhaseSection, topology: Topology, window: Window) -> Containers:
@@ -18,12 +17,4 @@ def optimization(context: PhaseContext) -> PhaseOutput:
     """Carry the study out over the whole period and choose the best trial; the first one among equals."""
     study = context.section.optimization or OptimizationSection()
     (finding,) = findings(context, study, [Stretch(context.window)])
-    objective, direction = objectives_of(study)[0]
-    return PhaseOutput(
-        objective=objective,
-        direction=direction,
-        best=finding.best,
-        metrics=finding.best.metrics,
-        trials=finding.trials,
-        front=finding.front,
-    )
+    return output_of(study, finding)

@@ -12,7 +12,7 @@ from ..configuration import OptimizationSection, PhaseSection
 from ..earlier_signals import SOURCE, Source
 from .context import PhaseContext, containers_over, trial_at
 from .rules import Finding, constraints_on, objectives_of
-from .study import Stretch, findings, planned_study
+from .study import Stretch, findings, output_of, planned_study
 
 
 def plan_signal_replay(section: PhaseSection, topology: Topology, window: Window) -> Containers:
@@ -45,15 +45,7 @@ def signal_replay(context: PhaseContext) -> PhaseOutput:
             only = trial_at(trials, 0)
             return PhaseOutput(objective="", direction="", best=only, metrics=only.metrics, trials=1)
         finding = _finding(study, trials)
-    objective, direction = objectives_of(study)[0]
-    return PhaseOutput(
-        objective=objective,
-        direction=direction,
-        best=finding.best,
-        metrics=finding.best.metrics,
-        trials=finding.trials,
-        front=finding.front,
-    )
+    return output_of(study, finding)
 
 
 def _searched(context: PhaseContext, study: OptimizationSection, source: Source) -> Finding:

@@ -15,13 +15,13 @@ from ...domain.bars import Window
 from ...domain.codes import Segment
 from ...domain.columns import joined, rows
 from ...domain.errors import ConfigurationError
-from ...domain.events import Column, Scalar, TrialsCompleted
+from ...domain.events import Column, PhaseOutput, Scalar, TrialsCompleted
 from ...domain.expressions import breach
 from ...domain.search_space import Axis, Point, axes_of, columns_of, derived_seed, size_of
 from ...domain.topology import Containers, Topology
 from ..configuration import OptimizationSection
 from .context import PhaseContext, containers_over, joined_containers
-from .rules import Finding, Rules, grid_columns, rules_of
+from .rules import Finding, Rules, grid_columns, objectives_of, rules_of
 from .samplers import sampler_for
 
 REFUSALS = 1000
@@ -60,6 +60,19 @@ def planned_trials(study: OptimizationSection | None, planned: Containers) -> in
     if study is None or study.algorithm == "grid":
         return len(planned)
     return len(planned) // 2 * study.trials
+
+
+def output_of(study: OptimizationSection, finding: Finding) -> PhaseOutput:
+    """Return what a phase hands on that carried a study out on one stretch."""
+    objective, direction = objectives_of(study)[0]
+    return PhaseOutput(
+        objective=objective,
+        direction=direction,
+        best=finding.best,
+        metrics=finding.best.metrics,
+        trials=finding.trials,
+        front=finding.front,
+    )
 
 
 def findings(
