@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .coordinator.coordinator import Coordinator, run
     from .coordinator.result import PhaseResult, WorkflowResult
-    from .coordinator.templates import CompositeWorkflowTemplate, WorkflowPhaseDefinition, WorkflowType
+    from .coordinator.workflows.templates import (
+        CompositeWorkflowTemplate,
+        WorkflowPhaseDefinition,
+        WorkflowType,
+    )
     from .domain.errors import AdmfError
     from .domain.features import feature
     from .domain.strategies import strategy
@@ -32,12 +36,12 @@ __all__ = [
 
 _HOMES = {
     "AdmfError": "domain.errors",
-    "CompositeWorkflowTemplate": "coordinator.templates",
+    "CompositeWorkflowTemplate": "coordinator.workflows.templates",
     "Coordinator": "coordinator.coordinator",
     "PhaseResult": "coordinator.result",
-    "WorkflowPhaseDefinition": "coordinator.templates",
+    "WorkflowPhaseDefinition": "coordinator.workflows.templates",
     "WorkflowResult": "coordinator.result",
-    "WorkflowType": "coordinator.templates",
+    "WorkflowType": "coordinator.workflows.templates",
     "feature": "domain.features",
     "run": "coordinator.coordinator",
     "strategy": "domain.strategies",

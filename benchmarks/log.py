@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from admf.coordinator.data_files import DataFiles
-from admf.coordinator.executors import InProcess
-from admf.coordinator.loading import load_workflow
-from admf.coordinator.progress import Silence
-from admf.coordinator.replay import replay_run
-from admf.coordinator.run_history import run_history
-from admf.coordinator.sequencer import Sequencer
-from admf.coordinator.stream_writer import Tracer
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.audit.replay import replay_run
+from admf.coordinator.market.data_files import DataFiles
+from admf.coordinator.running.progress import Silence
+from admf.coordinator.running.sequencer import Sequencer
+from admf.coordinator.simulation.executors import InProcess
+from admf.coordinator.streams.run_history import run_history
+from admf.coordinator.streams.stream_writer import Tracer
+from admf.coordinator.streams.workspace import Workspace
+from admf.coordinator.workflows.loading import load_workflow
 from admf.projections.read_models import ReadModels
 
 PHASE = "search"

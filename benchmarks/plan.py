@@ -9,7 +9,7 @@ from statistics import median
 from typing import NamedTuple
 
 import yaml
-from admf.coordinator.market_data import find_data_file, load_bars
+from admf.coordinator.market.market_data import find_data_file, load_bars
 
 from .measuring import PEERS, Engine, Measured, kernel, one_process_each, ours, peer, ratio, take_turns
 from .ours import BUNDLED, workflow

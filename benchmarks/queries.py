@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-from admf.coordinator.data_files import DataFiles
-from admf.coordinator.executors import InProcess
-from admf.coordinator.loading import load_workflow
-from admf.coordinator.progress import Silence
-from admf.coordinator.sequencer import Sequencer
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.market.data_files import DataFiles
+from admf.coordinator.running.progress import Silence
+from admf.coordinator.running.sequencer import Sequencer
+from admf.coordinator.simulation.executors import InProcess
+from admf.coordinator.streams.workspace import Workspace
+from admf.coordinator.workflows.loading import load_workflow
 
 FAST, SLOW = range(5, 48), range(50, 61)
 WORKFLOW: dict[str, object] = {

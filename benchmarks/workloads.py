@@ -7,7 +7,7 @@ from typing import NamedTuple
 import duckdb
 import numpy as np
 import pandas as pd
-from admf.coordinator.market_data import find_data_file, load_bars
+from admf.coordinator.market.market_data import find_data_file, load_bars
 
 from .peers.protocol import Bars, Task
 

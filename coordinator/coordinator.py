@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from .data_files import DataFiles
-from .executors import Executor, InProcess, ProcessPool
-from .fork import plan_fork
-from .frames import Frames
-from .loading import load_workflow
-from .market_log import MarketLog
-from .progress import Progress, Silence
-from .replay import PhaseReplay, replay_run
+from .audit.replay import PhaseReplay, replay_run
+from .market.data_files import DataFiles
+from .market.frames import Frames
+from .market.market_log import MarketLog
 from .result import WorkflowResult
-from .sequencer import RESUME, Sequencer, cancel_run
-from .templates import WORKFLOW_TEMPLATES, WorkflowTemplateRegistry, aggregation_of
-from .workflow_check import check_workflow
-from .workspace import MEMORY, Workspace
+from .running.fork import plan_fork
+from .running.progress import Progress, Silence
+from .running.sequencer import RESUME, Sequencer, cancel_run
+from .simulation.executors import Executor, InProcess, ProcessPool
+from .streams.workspace import MEMORY, Workspace
+from .workflows.check import check_workflow
+from .workflows.loading import load_workflow
+from .workflows.templates import WORKFLOW_TEMPLATES, WorkflowTemplateRegistry, aggregation_of
 
 
 class Coordinator:
@@ -88,7 +88,7 @@ class Coordinator:
             Settings that replace those of the source, as ``path=value``.
         frames
             Bars in memory: pandas data frames by the names that ``data.file`` or ``data.files`` give them.
-            The log keeps them, as it keeps those of files; see `admf.coordinator.frames.frame_bars`.
+            The log keeps them, as it keeps those of files; see `admf.coordinator.market.frames.frame_bars`.
 
         Raises
         ------

@@ -10,12 +10,12 @@ import numpy as np
 from ..domain.bars import iso_day
 from ..domain.errors import NotFoundError
 from ..domain.events import Float64, Int64, PhaseCompleted, PhaseOutput, PhaseReused, PhaseStarted, Scalar
-from .configuration import PhaseSection
-from .extraction import Row, extracted_results
-from .market_log import MarketLog
-from .run_history import RunHistory, run_history
-from .trace_query import TraceQuery
-from .workspace import Workspace
+from .configuration.sections import PhaseSection
+from .market.market_log import MarketLog
+from .streams.extraction import Row, extracted_results
+from .streams.run_history import RunHistory, run_history
+from .streams.trace_query import TraceQuery
+from .streams.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,6 +8,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LADDER = ("configs", "domain", "eventstore", "projections", "coordinator")
+ROOMS = (
+    "configuration",
+    "market",
+    "streams",
+    "simulation",
+    "phases",
+    "workflows",
+    "running",
+    "audit",
+    "monitoring",
+    "",  # the modules beside the rooms
+    "commands",
+)
 SOURCES = sorted(path for layer in LADDER for path in (ROOT / layer).rglob("*.py"))
 PURE = {
     "time",
@@ -43,6 +56,24 @@ def imported_layers(path: Path) -> set[str]:
 def test_imports_point_downward_only(path: Path) -> None:
     own = LADDER.index(path.relative_to(ROOT).parts[0])
     upward = {layer for layer in imported_layers(path) if LADDER.index(layer) > own}
+    assert not upward, f"{relative(path)} imports upward, from {', '.join(sorted(upward))}"
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Return the rooms of the coordinator that are needed when a module is imported."""
+    room, rooms = path.relative_to(ROOT).parts[1:-1], set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(room) + 1:
+            target = (*room[: len(room) - node.level + 1], *(node.module or "").split("."))
+            rooms.add(target[0] if target[0] in ROOMS else "")
+    return rooms
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.is_relative_to(ROOT / "coordinator")], ids=relative)
+def test_rooms_of_the_coordinator_import_downward_only(path: Path) -> None:
+    inside = path.relative_to(ROOT / "coordinator").parts
+    own = len(ROOMS) if path.name == "cli.py" else ROOMS.index(inside[0] if len(inside) > 1 else "")
+    upward = {room for room in imported_rooms(path) if ROOMS.index(room) > own}
     assert not upward, f"{relative(path)} imports upward, from {', '.join(sorted(upward))}"
 
 

@@ -14,16 +14,16 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from admf.coordinator.archive import import_archive, write_archive
-from admf.coordinator.data_files import DataFiles
-from admf.coordinator.event_filter import EventFilter
-from admf.coordinator.executors import MEMORY, InProcess
-from admf.coordinator.fork import plan_fork
-from admf.coordinator.loading import load_workflow
-from admf.coordinator.logical_events import logical_events, select_events
-from admf.coordinator.progress import Silence
-from admf.coordinator.sequencer import Sequencer
-from admf.coordinator.simulation import Simulation
+from admf.coordinator.market.data_files import DataFiles
+from admf.coordinator.running.fork import plan_fork
+from admf.coordinator.running.progress import Silence
+from admf.coordinator.running.sequencer import Sequencer
+from admf.coordinator.simulation.executors import MEMORY, InProcess
+from admf.coordinator.simulation.shards import Simulation
+from admf.coordinator.streams.archive import import_archive, write_archive
+from admf.coordinator.streams.event_filter import EventFilter
+from admf.coordinator.streams.logical_events import logical_events, select_events
+from admf.coordinator.workflows.loading import load_workflow
 from admf.domain.errors import ConflictError, NotFoundError
 from admf.domain.events import (
     BarsLoaded,

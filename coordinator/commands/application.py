@@ -34,7 +34,7 @@ from ...domain.errors import (
 if TYPE_CHECKING:
     from typer._click import Context
 
-    from ..workspace import Workspace
+    from ..streams.workspace import Workspace
 
 P = ParamSpec("P")
 
@@ -162,7 +162,7 @@ class Globals:
 
     def workspace(self) -> "Workspace":
         """Open the workspace for reading; where there is none, `NotFoundError` is raised."""
-        from ..workspace import Workspace
+        from ..streams.workspace import Workspace
 
         return Workspace(self.store, create=False)
 

@@ -14,9 +14,9 @@ from ...domain.features import FEATURES
 from ...domain.formulas import FORMULAS
 from ...domain.metrics import METRICS, Profile, objective_direction
 from ...domain.strategies import STRATEGIES
-from ..components import ENTRY_POINTS, find_strategy
+from ..configuration.sources import templates
 from ..phases import PHASES
-from ..sources import templates
+from ..simulation.components import ENTRY_POINTS, find_strategy
 
 KINDS = ("strategy", "feature", "phase type", "metric", "fill policy")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from ..strategy_check import PointCheck, StrategyCheck
+    from ..audit.strategy_check import PointCheck, StrategyCheck
 
 
 @command("check", "check mine.py", "check mine.py:trend --data eurusd.csv --timeframe 1h", "check momentum")
@@ -36,8 +36,8 @@ def check(
     outside [-1, 1]; errors. The exit code is 1 if there is any. What is not found may still be there, at
     other bars or parameters.
     """
-    from ..market_data import find_data_file, load_bars
-    from ..strategy_check import check_strategies
+    from ..audit.strategy_check import check_strategies
+    from ..market.market_data import find_data_file, load_bars
     from .console import show, show_json
 
     path = find_data_file(data)

@@ -36,8 +36,8 @@ def export(
     the containers that the phases chose), jsonl one file with an event in each line, archive one file (.admf)
     that `admf import` takes into another store. With --json, {"files": [...]}.
     """
-    from ..export import export_run
-    from ..run_list import find_run
+    from ..monitoring.run_list import find_run
+    from ..streams.export import export_run
     from .console import note, show, show_json
 
     with context.obj.workspace() as workspace:
@@ -61,8 +61,8 @@ def import_run(
     over. With --json, {"run", "streams", "events", "rows"}: the run, the number of its streams, and of the
     stored and logical events that were new.
     """
-    from ..archive import import_archive
-    from ..workspace import Workspace
+    from ..streams.archive import import_archive
+    from ..streams.workspace import Workspace
     from .console import note, show, show_json
 
     with Workspace(context.obj.store) as workspace:

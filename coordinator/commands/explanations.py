@@ -39,9 +39,9 @@ def explain(
     tree of {"address", "title", "values": {...}, "causes": [...]}.
     """
     from ...domain.errors import ConfigurationError
-    from ..account_explanation import explain_metric, explain_trade
-    from ..explanation import explain as explain_event
-    from ..run_list import find_stream
+    from ..audit.account_explanation import explain_metric, explain_trade
+    from ..audit.explanation import explain as explain_event
+    from ..monitoring.run_list import find_stream
     from .catalog import metric_formulas
     from .console import show, show_json
     from .screens import explanation_screen

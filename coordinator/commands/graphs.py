@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
-    from ..graph_diagram import GraphPicture, PhasePicture
+    from ..monitoring.graph_diagram import GraphPicture, PhasePicture
 
 
 @command("graph", "graph train_test", "graph last", "graph study.yaml --format mermaid")
@@ -30,10 +30,10 @@ def graph(
     With --json, {"name", "phases": [{"name", "type", "after", "when", "notes", "status", "turns",
     "reason"}]}.
     """
-    from ..graph_diagram import mermaid, run_picture, workflow_picture
-    from ..loading import load_workflow
-    from ..run_list import find_run
-    from ..sources import templates
+    from ..configuration.sources import templates
+    from ..monitoring.graph_diagram import mermaid, run_picture, workflow_picture
+    from ..monitoring.run_list import find_run
+    from ..workflows.loading import load_workflow
     from .console import show, show_json
 
     if Path(source).is_file() or source in templates():

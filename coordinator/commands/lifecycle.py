@@ -8,8 +8,8 @@ from ...domain.errors import ChangedError, ConfigurationError, StrategyError
 from .application import FAILED, AcceptCode, Changes, Json, Parallel, Run, Workers, command
 
 if TYPE_CHECKING:
+    from ..audit.replay import RunReplay
     from ..coordinator import Coordinator
-    from ..replay import RunReplay
 
 
 @command("resume", "resume last", "resume ab12cd34 --workers 4")
@@ -27,8 +27,8 @@ def resume(
     With --json, the keys of `admf run`, and "passed_over": {"phases": [...], "phase", "shards", "trials"}.
     """
     from ..coordinator import Coordinator
-    from ..run_list import find_run
-    from ..status import passed_over
+    from ..monitoring.run_list import find_run
+    from ..monitoring.status import passed_over
     from .console import note, show
     from .lifecycle_screens import passed_over_text
     from .live_progress import LiveProgress
@@ -56,7 +56,7 @@ def cancel(context: typer.Context, run: Run, as_json: Json = False) -> None:
     "status"}.
     """
     from ..coordinator import Coordinator
-    from ..run_list import find_run, list_runs
+    from ..monitoring.run_list import find_run, list_runs
     from .console import note, show, show_json
     from .run_report import short
 
@@ -88,7 +88,7 @@ def fork(
     have read is refused.
     """
     from ..coordinator import Coordinator
-    from ..run_list import find_run
+    from ..monitoring.run_list import find_run
     from .live_progress import LiveProgress
     from .outcome import show_outcome
 
@@ -120,7 +120,7 @@ def replay(
     "error"}.
     """
     from ..coordinator import Coordinator
-    from ..run_list import find_run, list_runs
+    from ..monitoring.run_list import find_run, list_runs
     from .console import show, show_json
     from .lifecycle_screens import replay_screen
     from .live_progress import LiveProgress
@@ -150,7 +150,7 @@ def _replayed(
     coordinator: "Coordinator", run: str, phase: str, *, accept_code: bool, strict: bool
 ) -> "RunReplay":
     """Replay a run; unless `strict`, what keeps it from being replayed is part of the answer."""
-    from ..replay import RunReplay
+    from ..audit.replay import RunReplay
 
     try:
         return RunReplay(run, coordinator.replay_workflow(run, phase=phase, accept_code=accept_code))

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..differences import Difference
-from ..replay import RunReplay
+from ..audit.replay import RunReplay
+from ..audit.run_comparison import Metric, PhaseComparison, RunComparison
+from ..monitoring.status import PassedOver, RunStatus
 from ..result import HEADLINE, shown
-from ..run_comparison import Metric, PhaseComparison, RunComparison
-from ..status import PassedOver, RunStatus
+from ..streams.differences import Difference
 from .console import fitted, grid, note, status_text, table
 from .run_report import HASH, seconds, stale_hint
 

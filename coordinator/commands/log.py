@@ -44,9 +44,9 @@ def events(  # noqa: PLR0913 - each option is a parameter
     same time. With --json, {"events": [...], "more": the number of events beyond the limit}; with --follow
     too, one event in each line.
     """
-    from ..event_filter import EventFilter, moments
-    from ..logical_events import follow_events, select_events
-    from ..run_list import find_stream
+    from ..monitoring.run_list import find_stream
+    from ..streams.event_filter import EventFilter, moments
+    from ..streams.logical_events import follow_events, select_events
     from .console import show, show_json, show_json_line
     from .screens import event_line, events_screen
 

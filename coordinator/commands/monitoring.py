@@ -10,7 +10,7 @@ import typer
 from .application import FAILED, INTERRUPTED, Json, Run, command
 
 if TYPE_CHECKING:
-    from ..status import RunStatus
+    from ..monitoring.status import RunStatus
 
 INTERVAL = 0.5
 """Seconds between two looks at a run that is watched."""
@@ -33,8 +33,8 @@ def status(
     "phases", "skipped", "failed", "phase", "beside", "shards", "trials", "planned", "phase_ends_at", "host",
     "process"}.
     """
-    from ..run_list import find_run, list_runs
-    from ..status import RunStatus, run_status
+    from ..monitoring.run_list import find_run, list_runs
+    from ..monitoring.status import RunStatus, run_status
     from .console import show, show_json
     from .lifecycle_screens import status_screen
 
@@ -63,8 +63,8 @@ def compare(context: typer.Context, first: Run, second: Run, as_json: Json = Fal
     "rows", "head_hash"}, "identical", "divergence": {"event", "address", "type", "field", "first", "second"},
     "metrics": [{"name", "first", "second", "change"}]}]}.
     """
-    from ..run_comparison import compare_runs
-    from ..run_list import find_run
+    from ..audit.run_comparison import compare_runs
+    from ..monitoring.run_list import find_run
     from .console import show, show_json
     from .lifecycle_screens import comparison_screen
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import msgspec
 import typer
 
+from ..monitoring.run_list import run_entry
 from ..result import WorkflowResult
-from ..run_list import run_entry
-from ..workspace import MEMORY, Workspace
+from ..streams.workspace import MEMORY, Workspace
 from .application import FAILED, Globals
 from .console import note, show, show_json
 from .run_report import hints, run_object, run_screen

@@ -9,14 +9,14 @@ from rich.text import Text
 from ...domain.events import PhaseOutput, Scalar
 from ...domain.expressions import satisfied
 from ...domain.metrics import METRICS
-from ..configuration import OptimizationSection, PhaseSection
+from ..configuration.sections import OptimizationSection, PhaseSection
+from ..monitoring.process_state import STALE
+from ..monitoring.run_list import RunEntry
+from ..monitoring.status import RunStatus
 from ..phases.rules import constraints_on, objectives_of
-from ..process_state import STALE
 from ..result import HEADLINE, PhaseResult, WorkflowResult, shown
-from ..run_list import RunEntry
-from ..status import RunStatus
-from ..trace_query import TraceQuery
-from ..workspace import Workspace
+from ..streams.trace_query import TraceQuery
+from ..streams.workspace import Workspace
 from .console import GAP, STATUS, fitted, note, status_text, table, width
 
 HASH = 16

@@ -10,7 +10,7 @@ from .application import Json, Run, command
 @command("runs", "runs")
 def runs(context: typer.Context, as_json: Json = False) -> None:
     """List the runs, newest first."""
-    from ..run_list import list_runs
+    from ..monitoring.run_list import list_runs
     from .console import show, show_json
     from .screens import runs_screen
 
@@ -30,8 +30,8 @@ def show_run(
     as_json: Json = False,
 ) -> None:
     """Show what a run came to, with top trials and folds."""
+    from ..monitoring.run_list import find_run, list_runs
     from ..result import WorkflowResult
-    from ..run_list import find_run, list_runs
     from .console import show, show_json
     from .run_report import detail_screen, run_object, run_screen
 

@@ -8,11 +8,11 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from ..explanation import Explanation
-from ..logical_events import FieldValue, LogicalEvent, Selection
+from ..audit.explanation import Explanation
+from ..monitoring.run_list import RunEntry
 from ..result import shown
-from ..run_list import RunEntry
-from ..workflow_check import WorkflowCheck
+from ..streams.logical_events import FieldValue, LogicalEvent, Selection
+from ..workflows.check import WorkflowCheck
 from .catalog import Component, Template
 from .console import GAP, cut, fitted, grid, note, status_text, table, width
 from .run_report import seconds, stale_hint

@@ -9,8 +9,8 @@ from .application import FAILED, Json, command
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..verification.verification import Verification
-    from ..workspace import Workspace
+    from ..audit.verification import Verification
+    from ..streams.workspace import Workspace
 
 SHOWN = 100
 """Violations that are shown to people; all of them are in the JSON."""
@@ -32,7 +32,7 @@ def verify(
     that is broken, and the exit code is 1 if there is any. With --json, {"violations": [{"address", "rule",
     "message"}], "checked": {"streams", "events", "rows", "metrics", "read_model_rows"}}.
     """
-    from ..verification.verification import verify_workspace
+    from ..audit.verification import verify_workspace
     from .console import show, show_json
     from .live_progress import rebuild_progress
 
@@ -51,7 +51,7 @@ def verify(
 def _run_id(workspace: "Workspace", part: str) -> str:
     """Return the id of a run; as it is where read models that are damaged can't tell."""
     from ...domain.errors import StoreError
-    from ..run_list import find_run
+    from ..monitoring.run_list import find_run
 
     try:
         return find_run(workspace, part) if part else ""

@@ -31,8 +31,8 @@ def run(
 @command("validate", "validate train_test", "validate study.yaml --set capital=50000")
 def validate(context: typer.Context, source: Source, changes: Changes = None, as_json: Json = False) -> None:  # noqa: ARG001
     """Check a workflow, its data and strategies; run nothing."""
-    from ..loading import load_workflow
-    from ..workflow_check import check_workflow
+    from ..workflows.check import check_workflow
+    from ..workflows.loading import load_workflow
     from .console import note, show, show_json
     from .screens import check_object, check_screen
 

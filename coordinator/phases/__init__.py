@@ -8,7 +8,7 @@ from ...domain.bars import Window
 from ...domain.events import PhaseOutput
 from ...domain.registry import Registry
 from ...domain.topology import Containers, Topology
-from ..configuration import PhaseSection
+from ..configuration.sections import PhaseSection
 from .analysis import analysis, plan_analysis
 from .backtest import backtest, plan_backtest
 from .context import PhaseContext

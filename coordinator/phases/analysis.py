@@ -22,8 +22,8 @@ from ...domain.statistics.sharpe import (
     record_of,
 )
 from ...domain.topology import Containers, Topology
-from ..configuration import AnalysisSection, PhaseSection
-from ..earlier_trials import EarlierTrials, measured
+from ..configuration.sections import AnalysisSection, PhaseSection
+from ..streams.earlier_trials import EarlierTrials, measured
 from .context import PhaseContext, containers_over
 
 

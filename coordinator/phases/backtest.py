@@ -3,7 +3,7 @@
 from ...domain.bars import Window
 from ...domain.events import PhaseOutput
 from ...domain.topology import Containers, Topology
-from ..configuration import PhaseSection
+from ..configuration.sections import PhaseSection
 from .context import PhaseContext, containers_over, trial_at
 
 

@@ -10,9 +10,9 @@ from ...domain.codes import Segment
 from ...domain.events import Column, Event, Trial, TrialsCompleted
 from ...domain.panel import Panel
 from ...domain.topology import Containers, Topology
-from ..configuration import PhaseSection
-from ..earlier_signals import Source
-from ..earlier_trials import EarlierPhase
+from ..configuration.sections import PhaseSection
+from ..streams.earlier_signals import Source
+from ..streams.earlier_trials import EarlierPhase
 
 
 class PhaseContext(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from ...domain.bars import Window
 from ...domain.events import PhaseOutput
 from ...domain.topology import Containers, Topology
-from ..configuration import OptimizationSection, PhaseSection
+from ..configuration.sections import OptimizationSection, PhaseSection
 from .context import PhaseContext
 from .study import Stretch, findings, output_of, planned_study
 

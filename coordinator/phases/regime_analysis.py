@@ -18,9 +18,9 @@ from ...domain.regimes.performance import (
     sharpe_by_regime,
 )
 from ...domain.topology import Containers, Topology
-from ..classifier_section import ClassifierSection
-from ..configuration import PhaseSection
-from ..earlier_trials import EarlierPhase, Shard
+from ..configuration.classifier_section import ClassifierSection
+from ..configuration.sections import PhaseSection
+from ..streams.earlier_trials import EarlierPhase, Shard
 from .context import PhaseContext, containers_over, trial_at
 
 LEAST_BARS, LEAST_TRADES = 60, 10

@@ -15,7 +15,7 @@ from ...domain.metrics import objective_direction
 from ...domain.search import grid
 from ...domain.search_space import Range, Space, axes_of
 from ...domain.topology import Topology
-from ..configuration import OptimizationSection, RangeSection
+from ..configuration.sections import OptimizationSection, RangeSection
 from .context import trial_at
 from .samplers import require_suitable
 

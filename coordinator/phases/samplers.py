@@ -13,7 +13,7 @@ import numpy as np
 from ...domain.errors import ConfigurationError
 from ...domain.gradient import ascent
 from ...domain.search_space import Axis, Place, Point
-from ..configuration import OptimizationSection
+from ..configuration.sections import OptimizationSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from ...domain.choice import chosen_rows
 from ...domain.errors import ConfigurationError, UnknownNameError
 from ...domain.events import Column, PhaseOutput, TrialsCompleted
 from ...domain.topology import Containers, Topology
-from ..configuration import OptimizationSection, PhaseSection
-from ..earlier_signals import SOURCE, Source
+from ..configuration.sections import OptimizationSection, PhaseSection
+from ..streams.earlier_signals import SOURCE, Source
 from .context import PhaseContext, containers_over, trial_at
 from .rules import Finding, constraints_on, objectives_of
 from .study import Stretch, findings, output_of, planned_study

@@ -19,7 +19,7 @@ from ...domain.events import Column, PhaseOutput, Scalar, TrialsCompleted
 from ...domain.expressions import breach
 from ...domain.search_space import Axis, Point, axes_of, columns_of, derived_seed, size_of
 from ...domain.topology import Containers, Topology
-from ..configuration import OptimizationSection
+from ..configuration.sections import OptimizationSection
 from .context import PhaseContext, containers_over, joined_containers
 from .rules import Finding, Rules, grid_columns, objectives_of, rules_of
 from .samplers import sampler_for

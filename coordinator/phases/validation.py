@@ -11,7 +11,7 @@ from ...domain.events import Column, Fold, PhaseOutput, Trial, TrialsCompleted
 from ...domain.folds import FoldWindows, walk_forward
 from ...domain.search_space import column_of
 from ...domain.topology import Containers, Topology
-from ..configuration import PhaseSection, WalkForwardSection
+from ..configuration.sections import PhaseSection, WalkForwardSection
 from .backtest import backtest
 from .context import PhaseContext, containers_over, joined_containers, trial_at
 from .rules import objectives_of

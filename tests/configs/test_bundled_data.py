@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 from admf.configs import data
-from admf.coordinator.market_data import find_data_file, load_bars
+from admf.coordinator.market.market_data import find_data_file, load_bars
 from admf.domain.bars import gaps, iso_time
 
 FOLDER = resources.files(data)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from admf import AdmfError, Coordinator
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.streams.workspace import Workspace
 from admf.eventstore.record import Head, verify
 from admf.eventstore.store import EventStore
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.audit.verification import verify_workspace
 from admf.domain.errors import ConfigurationError
 from admf.domain.statistics.overfitting import block_sums, overfitting
 from admf.domain.statistics.sharpe import Record, deflated_sharpe, record_of

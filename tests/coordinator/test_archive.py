@@ -14,14 +14,14 @@ import msgspec
 import pytest
 import zstandard
 from admf import Coordinator
-from admf.coordinator import archive
-from admf.coordinator.archive import FORMAT, Manifest, import_archive, write_archive
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.audit.violation import Violation
 from admf.coordinator.cli import app
-from admf.coordinator.export import export_run
-from admf.coordinator.logical_events import logical_events
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.verification.violation import Violation
+from admf.coordinator.streams import archive
+from admf.coordinator.streams.archive import FORMAT, Manifest, import_archive, write_archive
+from admf.coordinator.streams.export import export_run
+from admf.coordinator.streams.logical_events import logical_events
 from admf.domain.errors import (
     ConfigurationError,
     ConflictError,
@@ -287,7 +287,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes | N
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from admf.coordinator import archive
+from admf.coordinator.streams import archive
 from admf.eventstore.store import EventStore, open_store
 
 restore, count = EventStore.restore, 0

@@ -208,7 +208,7 @@ def test_events_without_a_filter_are_those_of_the_whole_stream(here):
 
 
 def test_events_of_a_container_that_batches_rule_out_are_not_decoded(here):
-    from admf.coordinator.workspace import Workspace
+    from admf.coordinator.streams.workspace import Workspace
 
     run = json_of("runs")[-1]["run"]
     with Workspace(".admf", create=False) as workspace:

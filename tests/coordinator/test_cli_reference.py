@@ -10,7 +10,7 @@ from pathlib import Path
 from admf import Coordinator
 from admf.coordinator import cli
 from admf.coordinator.commands import application
-from admf.coordinator.progress import Silence
+from admf.coordinator.running.progress import Silence
 from typer.testing import CliRunner
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from admf import Coordinator
+from admf.coordinator.audit.run_comparison import PhaseComparison, Setting, compare_runs
 from admf.coordinator.cli import app
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.run_comparison import PhaseComparison, Setting, compare_runs
 from admf.domain.errors import NotFoundError
 from admf.domain.events import SignalsEmitted
 from admf.eventstore.record import Head

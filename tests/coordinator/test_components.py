@@ -2,7 +2,7 @@ import sys
 
 import numpy as np
 import pytest
-from admf.coordinator.components import find_strategy, source_hash
+from admf.coordinator.simulation.components import find_strategy, source_hash
 from admf.domain.errors import StrategyError, UnknownNameError
 from admf.domain.strategies import STRATEGIES, strategy
 

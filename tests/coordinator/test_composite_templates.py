@@ -11,11 +11,11 @@ import admf
 import msgspec
 import pytest
 from admf import CompositeWorkflowTemplate, Coordinator, WorkflowPhaseDefinition, WorkflowType
-from admf.coordinator.loading import load_workflow
+from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.run_history import run_history
-from admf.coordinator.templates import WORKFLOW_TEMPLATES, Reference
-from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.streams.run_history import run_history
+from admf.coordinator.workflows.loading import load_workflow
+from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES, Reference
 from admf.domain.errors import AdmfError, ConfigurationError, UnknownNameError
 
 EXAMPLE = re.findall(

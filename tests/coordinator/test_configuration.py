@@ -2,8 +2,9 @@ import re
 from pathlib import Path
 
 import pytest
-from admf.coordinator.classifier_section import ClassifierSection, FitSection
-from admf.coordinator.configuration import (
+from admf.coordinator.configuration.classifier_section import ClassifierSection, FitSection
+from admf.coordinator.configuration.reading import read_section
+from admf.coordinator.configuration.sections import (
     AnalysisSection,
     CommissionSection,
     DataSection,
@@ -24,8 +25,7 @@ from admf.coordinator.configuration import (
     WalkForwardSection,
     WorkflowSection,
 )
-from admf.coordinator.loading import SHARED, load_workflow, resolved_workflow
-from admf.coordinator.section_reading import read_section
+from admf.coordinator.workflows.loading import SHARED, load_workflow, resolved_workflow
 from admf.domain.errors import ConfigurationError, UnknownNameError
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from admf import Coordinator
-from admf.coordinator.executors import MEMORY
-from admf.coordinator.worker import Failed, receive, send
+from admf.coordinator.simulation.executors import MEMORY
+from admf.coordinator.simulation.worker import Failed, receive, send
 from admf.domain.errors import AdmfError, ConfigurationError, StrategyError
 
 STRATEGIES = """

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from admf import Coordinator
-from admf.coordinator.account_explanation import explain_metric, explain_trade
+from admf.coordinator.audit.account_explanation import explain_metric, explain_trade
+from admf.coordinator.audit.explanation import Explanation, explain
 from admf.coordinator.cli import app
-from admf.coordinator.explanation import Explanation, explain
 from admf.coordinator.result import WorkflowResult
 from admf.domain.errors import ConfigurationError, NotFoundError, UnknownNameError
 from admf.eventstore.store import EventStore

@@ -1,5 +1,5 @@
 import pytest
-from admf.coordinator.extraction import (
+from admf.coordinator.streams.extraction import (
     EXTRACTORS,
     FillExtractor,
     PortfolioMetricsExtractor,

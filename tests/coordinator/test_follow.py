@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.event_filter import EventFilter, moments
-from admf.coordinator.logical_events import LogicalEvent, follow_events, logical_events, select_events
+from admf.coordinator.streams.event_filter import EventFilter, moments
+from admf.coordinator.streams.logical_events import LogicalEvent, follow_events, logical_events, select_events
 from admf.domain.errors import ConfigurationError, NotFoundError, UnknownNameError
 from admf.domain.events import BarsLoaded, Feed, PhaseSkipped, PhaseStarted, SignalsEmitted
 from admf.eventstore import codec

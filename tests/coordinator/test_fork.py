@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from admf import Coordinator
-from admf.coordinator.fork import record_fork
+from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.run_history import run_history
-from admf.coordinator.stream_writer import Journal, StreamWriter
-from admf.coordinator.trace_query import TraceQuery
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.running.fork import record_fork
+from admf.coordinator.streams.run_history import run_history
+from admf.coordinator.streams.stream_writer import Journal, StreamWriter
+from admf.coordinator.streams.trace_query import TraceQuery
+from admf.coordinator.streams.workspace import Workspace
 from admf.domain.errors import ConfigurationError, NotFoundError
 from admf.domain.events import PhaseReused, PhaseStarted, WorkflowForked, WorkflowStarted
 from admf.eventstore.record import Head

@@ -4,8 +4,8 @@ import admf
 import numpy as np
 import pandas as pd
 import pytest
-from admf.coordinator.frames import frame_bars
-from admf.coordinator.market_data import find_data_file
+from admf.coordinator.market.frames import frame_bars
+from admf.coordinator.market.market_data import find_data_file
 from admf.domain.errors import DataError
 
 WORKFLOW = {"workflow": "backtest", "strategy": "sma_crossover", "data": {"file": "mine", "symbol": "SP500"}}

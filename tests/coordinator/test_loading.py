@@ -2,8 +2,8 @@ import textwrap
 
 import msgspec
 import pytest
-from admf.coordinator.loading import load_workflow, resolved_workflow
-from admf.coordinator.sources import templates
+from admf.coordinator.configuration.sources import templates
+from admf.coordinator.workflows.loading import load_workflow, resolved_workflow
 
 WORKFLOW = {
     "name": "loaded",

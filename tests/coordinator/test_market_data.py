@@ -4,7 +4,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from admf.coordinator.market_data import find_data_file, load_bars
+from admf.coordinator.market.market_data import find_data_file, load_bars
 from admf.domain.errors import ConfigurationError, DataError
 from admf.domain.events import BarsLoaded
 

@@ -2,10 +2,10 @@
 
 import pytest
 import yaml
-from admf.coordinator.configuration import RepeatSection
-from admf.coordinator.loading import load_workflow, resolved_workflow
-from admf.coordinator.phase_graph import loop_end, phase_graph
-from admf.coordinator.references import output_values, renamed, resolved
+from admf.coordinator.configuration.references import output_values, renamed, resolved
+from admf.coordinator.configuration.sections import RepeatSection
+from admf.coordinator.workflows.loading import load_workflow, resolved_workflow
+from admf.coordinator.workflows.phase_graph import loop_end, phase_graph
 from admf.domain.errors import ConfigurationError, UnknownNameError
 from admf.domain.events import PhaseOutput, Trial
 

@@ -2,13 +2,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from admf.coordinator.explanation import explain
-from admf.coordinator.market_data import load_bars
-from admf.coordinator.market_log import stored_bars
+from admf.coordinator.audit.explanation import explain
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.market.market_data import load_bars
+from admf.coordinator.market.market_log import stored_bars
 from admf.coordinator.phases import PHASES, PhaseType
 from admf.coordinator.phases.backtest import backtest, plan_backtest
-from admf.coordinator.trace_query import TraceQuery
-from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.streams.trace_query import TraceQuery
 from admf.domain.codes import Stage
 from admf.domain.errors import AdmfError
 from admf.domain.events import (

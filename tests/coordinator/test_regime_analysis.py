@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.market_log import MarketLog
-from admf.coordinator.trace_query import TraceQuery
-from admf.coordinator.verification.phase_audit import PhaseAudit
-from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.audit.phase_audit import PhaseAudit
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.market.market_log import MarketLog
+from admf.coordinator.streams.trace_query import TraceQuery
 from admf.domain.errors import ConfigurationError, UnknownNameError
 from admf.domain.events import RegimesClassified
 

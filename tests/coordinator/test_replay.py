@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.differences import Difference, first_difference
-from admf.coordinator.executors import InProcess
-from admf.coordinator.progress import Silence
-from admf.coordinator.replay import replay_run
+from admf.coordinator.audit.replay import replay_run
+from admf.coordinator.configuration.sources import templates
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.sources import templates
+from admf.coordinator.running.progress import Silence
+from admf.coordinator.simulation.executors import InProcess
+from admf.coordinator.streams.differences import Difference, first_difference
 from admf.domain.codes import Stage
 from admf.domain.errors import ChangedError, ConfigurationError, NotFoundError, StrategyError
 from admf.domain.events import (

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.calendars import trading_calendar
-from admf.coordinator.data_files import DataFiles
-from admf.coordinator.explanation import explain
-from admf.coordinator.loading import load_workflow, resolved_workflow
-from admf.coordinator.market_data import find_data_file, load_bars
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.workflow_check import check_workflow
+from admf.coordinator.audit.explanation import explain
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.market.calendars import trading_calendar
+from admf.coordinator.market.data_files import DataFiles
+from admf.coordinator.market.market_data import find_data_file, load_bars
+from admf.coordinator.workflows.check import check_workflow
+from admf.coordinator.workflows.loading import load_workflow, resolved_workflow
 from admf.domain.bars import MINUTE, Bars, iso_time
 from admf.domain.errors import ConfigurationError, DataError, UnknownNameError
 

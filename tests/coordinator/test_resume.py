@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from admf import Coordinator
+from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.run_history import run_history
-from admf.coordinator.trace_query import TraceQuery
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.streams.run_history import run_history
+from admf.coordinator.streams.trace_query import TraceQuery
+from admf.coordinator.streams.workspace import Workspace
 from admf.domain.errors import CanceledError, ChangedError, ConflictError, NotFoundError
 from admf.domain.events import TrialsCompleted, WorkflowCanceled, WorkflowResumed
 from admf.eventstore.store import EventStore

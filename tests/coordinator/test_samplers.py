@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.configuration import OptimizationSection
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.configuration.sections import OptimizationSection
 from admf.coordinator.phases.samplers import sampler_for
-from admf.coordinator.verification.verification import verify_workspace
 from admf.domain.errors import ChangedError, ConfigurationError, UnknownNameError
 from admf.domain.search_space import Range, axes_of, columns_of
 
@@ -245,7 +245,7 @@ def test_several_objectives_have_a_front(coordinator, searching, algorithm):
 
 
 def test_a_front_that_was_tampered_with_is_a_violation(coordinator, searching):
-    from admf.coordinator.verification.output_audit import output_faults
+    from admf.coordinator.audit.output_audit import output_faults
     from admf.domain.columns import joined
     from admf.domain.events import TrialsCompleted
 

@@ -3,14 +3,14 @@ import re
 import msgspec
 import pytest
 from admf import Coordinator
-from admf.coordinator.bus import PhaseBus
 from admf.coordinator.coordinator import new_run_id
-from admf.coordinator.data_files import DataFiles
-from admf.coordinator.executors import InProcess
-from admf.coordinator.loading import load_workflow
-from admf.coordinator.progress import Silence
-from admf.coordinator.sequencer import Sequencer
-from admf.coordinator.trace_query import TraceQuery
+from admf.coordinator.market.data_files import DataFiles
+from admf.coordinator.running.bus import PhaseBus
+from admf.coordinator.running.progress import Silence
+from admf.coordinator.running.sequencer import Sequencer
+from admf.coordinator.simulation.executors import InProcess
+from admf.coordinator.streams.trace_query import TraceQuery
+from admf.coordinator.workflows.loading import load_workflow
 from admf.domain.errors import AdmfError, StrategyError
 from admf.domain.events import PhaseOutputEvent, PhaseStarted
 from admf.eventstore.codec import encode

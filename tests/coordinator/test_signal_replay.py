@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 from admf import Coordinator
-from admf.coordinator.account_explanation import explain_trade
-from admf.coordinator.explanation import explain
-from admf.coordinator.trace_query import TraceQuery
-from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.audit.account_explanation import explain_trade
+from admf.coordinator.audit.explanation import explain
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.streams.trace_query import TraceQuery
 from admf.domain.errors import ConfigurationError, UnknownNameError
 from admf.domain.events import PhaseStarted, SignalsEmitted
 

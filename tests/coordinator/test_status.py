@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from admf import Coordinator
-from admf.coordinator.process_state import shown_status
-from admf.coordinator.run_history import RunHistory, run_history
-from admf.coordinator.run_list import list_runs
-from admf.coordinator.status import RunStatus, passed_over, run_status
+from admf.coordinator.monitoring.process_state import shown_status
+from admf.coordinator.monitoring.run_list import list_runs
+from admf.coordinator.monitoring.status import RunStatus, passed_over, run_status
+from admf.coordinator.streams.run_history import RunHistory, run_history
 from admf.domain.codes import Stage
 from admf.domain.errors import NotFoundError, StrategyError
 from admf.domain.events import (

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 from admf.coordinator import cli
-from admf.coordinator.components import strategy_types
-from admf.coordinator.market_data import find_data_file, load_bars
-from admf.coordinator.strategy_check import check_strategies, spread_points
+from admf.coordinator.audit.strategy_check import check_strategies, spread_points
+from admf.coordinator.market.market_data import find_data_file, load_bars
+from admf.coordinator.simulation.components import strategy_types
 from admf.domain.errors import ConfigurationError, DataError, StrategyError, UnknownNameError
 from admf.domain.strategies import STRATEGIES
 from typer.testing import CliRunner

@@ -10,18 +10,18 @@ import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.account_explanation import explain_metric, explain_trade
-from admf.coordinator.archive import import_archive
+from admf.coordinator.audit.account_explanation import explain_metric, explain_trade
+from admf.coordinator.audit.explanation import Explanation, explain
+from admf.coordinator.audit.phase_audit import PhaseAudit
+from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.cli import app
-from admf.coordinator.explanation import Explanation, explain
-from admf.coordinator.export import export_run
-from admf.coordinator.loading import load_workflow
-from admf.coordinator.market_log import MarketLog
+from admf.coordinator.market.market_log import MarketLog
 from admf.coordinator.result import WorkflowResult
-from admf.coordinator.verification.phase_audit import PhaseAudit
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.workflow_check import check_workflow
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.streams.archive import import_archive
+from admf.coordinator.streams.export import export_run
+from admf.coordinator.streams.workspace import Workspace
+from admf.coordinator.workflows.check import check_workflow
+from admf.coordinator.workflows.loading import load_workflow
 from admf.domain.errors import ConfigurationError, CorruptionError, UnknownNameError
 from admf.domain.events import InterestCharged, OrdersFilled
 from admf.projections.fold import Fold

@@ -1,5 +1,5 @@
 import pytest
-from admf.coordinator.trace_query import TraceQuery, phase_stream
+from admf.coordinator.streams.trace_query import TraceQuery, phase_stream
 from admf.domain.errors import NotFoundError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from admf import Coordinator
-from admf.coordinator.verification.verification import Verification, verify_workspace
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.audit.verification import Verification, verify_workspace
+from admf.coordinator.streams.workspace import Workspace
 from admf.domain.errors import CorruptionError, NotFoundError
 from admf.domain.metrics import METRICS
 from admf.eventstore.mapper import Envelope, RecordedMapper

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
-from admf.coordinator.trace_query import phase_stream
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.streams.trace_query import phase_stream
+from admf.coordinator.streams.workspace import Workspace
 from admf.domain.events import (
     Event,
     OrdersCanceled,

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from admf import Coordinator
 from admf.coordinator import cli
-from admf.coordinator.verification.verification import verify_workspace
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.streams.workspace import Workspace
 from admf.projections.comparison import KEYS
 from typer.testing import CliRunner
 

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import yaml
 from admf import Coordinator
-from admf.coordinator.progress import Silence
-from admf.coordinator.run_history import run_history
-from admf.coordinator.status import run_status
-from admf.coordinator.trace_query import TraceQuery
-from admf.coordinator.verification.verification import verify_workspace
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.monitoring.status import run_status
+from admf.coordinator.running.progress import Silence
+from admf.coordinator.streams.run_history import run_history
+from admf.coordinator.streams.trace_query import TraceQuery
 from admf.domain.errors import (
     CanceledError,
     ConfigurationError,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from admf.coordinator.market_data import find_data_file, load_bars
+from admf.coordinator.market.market_data import find_data_file, load_bars
 from admf.domain.events import OrdersFilled
 from admf.domain.execution import EndOfData, Execution, FillPrice, Protection, Rounding, Sizer, SizingRule
 from admf.domain.market import Market

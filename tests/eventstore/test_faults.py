@@ -140,7 +140,7 @@ AS_NOBODY = """
 import os, sys, tempfile
 from pathlib import Path
 from admf import Coordinator
-from admf.coordinator.workspace import Workspace
+from admf.coordinator.streams.workspace import Workspace
 from admf.domain.errors import AdmfError
 from admf.domain.events import PhaseSkipped
 from admf.eventstore.store import open_store

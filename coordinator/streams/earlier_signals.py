@@ -1,0 +1,236 @@
+"""Signals that an earlier phase emitted, for a phase that follows them without calling any strategy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+import numpy as np
+
+from ...domain.columns import joined
+from ...domain.engine import Line
+from ...domain.errors import ConfigurationError
+from ...domain.events import (
+    Column,
+    Feed,
+    Float64,
+    Int16,
+    Int32,
+    Int64,
+    PhaseOutput,
+    PhaseStarted,
+    SignalsEmitted,
+    TrialsCompleted,
+)
+from ...domain.strategies import PRICES
+from ...domain.targets import Changes
+from ...domain.topology import Containers, Topology
+from ..configuration.sections import PhaseSection, TopSection
+from .trace_query import TraceQuery
+
+SOURCE = "source_container"
+"""The parameter of a container that names the container whose signals it follows."""
+
+
+class Signals(NamedTuple):
+    """Signals of some containers of an earlier phase, container after container.
+
+    Attributes
+    ----------
+    container, ends
+        The containers, in ascending order, and the row after each one's last signal; shape (n_containers,).
+    strategy, symbol, bar, target
+        As in `SignalsEmitted`, shape (n_signals,).
+    price
+        Order prices in the columns of `PRICES`, shape (n_signals, 4), or (0, 4) where there are none.
+    """
+
+    container: Int32
+    ends: Int64
+    strategy: Int16
+    symbol: Int16
+    bar: Int32
+    target: Float64
+    price: Float64
+
+    def lines(self, topology: Topology, symbols: int, shard: Containers) -> list[Line]:
+        """Return the lines of signals that the containers of a shard follow, as their strategies gave them.
+
+        Parameters
+        ----------
+        topology
+            Whose slots are those of the earlier phase; the weights may be others.
+        symbols
+            Number of symbols.
+        shard
+            Containers with the parameter `SOURCE`.
+        """
+        place = np.searchsorted(self.container, shard.parameters[SOURCE])
+        counts = np.diff(self.ends, prepend=0)[place]
+        owner = np.repeat(np.arange(len(shard)), counts)
+        before = np.repeat(self.ends[place] - np.cumsum(counts), counts)
+        rows = np.arange(owner.size) + before
+        strategy, symbol = self.strategy[rows], self.symbol[rows]
+        lines = []
+        for number, slot in enumerate(topology.slots):
+            weight = slot.weight if slot.symbols else slot.weight / symbols
+            for each in slot.symbols or range(symbols):
+                own = (strategy == number) & (symbol == each)
+                ends = np.cumsum(np.bincount(owner[own], minlength=len(shard)))
+                price = self.price[rows[own]] if self.price.size else self.price
+                changes = Changes(ends, self.bar[rows[own]], self.target[rows[own]], price)
+                lines.append(Line(number, each, weight, changes))
+        return lines
+
+    def save(self, folder: Path) -> None:
+        """Write the columns into files that other processes map."""
+        for name, column in self._asdict().items():
+            np.save(folder / f"signals.{name}.npy", column)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self | None:
+        """Map what `save` wrote, if it wrote anything."""
+        files = [folder / f"signals.{name}.npy" for name in cls._fields]
+        return cls(*(np.load(file, mmap_mode="r") for file in files)) if files[0].exists() else None
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What a phase takes over from the one whose signals it follows: signals, and its trials' parameters."""
+
+    signals: Signals
+    parameters: dict[str, Column]
+
+
+def read_source(trace: TraceQuery, run: str, section: PhaseSection, feeds: tuple[Feed, ...]) -> Source:
+    """Read the signals that a phase follows from the stream of the earlier phase.
+
+    Raises
+    ------
+    NotFoundError
+        The earlier phase has not ended well.
+    ConfigurationError
+        The earlier phase did not log its signals, or the two don't fit: see `require_replayable`; or it read
+        other bars.
+    """
+    stream = trace.stream(run, section.inherit_best_from)
+    output = trace.get_phase_output(run, section.inherit_best_from)
+    for recorded in trace.events(stream, PhaseStarted.__name__):
+        if isinstance(started := recorded.event, PhaseStarted):
+            require_replayable(section, PhaseSection.model_validate_json(started.configuration))
+            if started.feeds != feeds:
+                raise ConfigurationError(
+                    f"phase {section.name!r} must read the bars that {started.phase!r} read, whose signals "
+                    "it follows, and would read others; run that phase again, too."
+                )
+    parts = [recorded.event for recorded in trace.events(stream, TrialsCompleted.__name__)]
+    trials = joined([part for part in parts if isinstance(part, TrialsCompleted)])
+    rows = _chosen(trials, output, section.trials or "best")
+    strategies = tuple(f"{strategy.name}." for strategy in section.strategies)
+    parameters = {
+        name: column[rows] for name, column in trials.parameters.items() if name.startswith(strategies)
+    }
+    return Source(_signals(trace, stream, trials.container[rows]), parameters)
+
+
+def require_replayable(section: PhaseSection, source: PhaseSection, where: str = "") -> None:
+    """Check that a phase can follow the signals of another.
+
+    Raises
+    ------
+    ConfigurationError
+        The other phase emits no signals, keeps none, or cuts its period into folds; or the phase states other
+        strategies or another period.
+    """
+    where, name = where or f"phase {section.name!r}", source.name
+    if source.type == section.type:
+        raise ConfigurationError(
+            f"{where}.signals_from: the phase {name!r} follows signals itself; name the phase that emitted "
+            f"them, {source.inherit_best_from!r}."
+        )
+    if source.log != "full":
+        raise ConfigurationError(
+            f"{where}.signals_from: the phase {name!r} must log its signals; give it `log: full`, was "
+            f"`log: {source.log}`."
+        )
+    if source.walk_forward is not None:
+        raise ConfigurationError(
+            f"{where}.signals_from: the phase {name!r} has folds, each with its own period; name a phase "
+            "without."
+        )
+    ours, theirs = (
+        [
+            f"{each.name}{' on ' if each.symbols else ''}{' and '.join(each.symbols)}"
+            for each in phase.strategies
+        ]
+        for phase in (section, source)
+    )
+    if ours != theirs:
+        raise ConfigurationError(
+            f"{where}.strategies: must be those of {name!r}, whose signals it follows "
+            f"({', '.join(theirs)}), were {', '.join(ours)}; only their weights may differ."
+        )
+    if section.data != source.data:
+        raise ConfigurationError(
+            f"{where}.data: must be that of {name!r}, whose signals it follows; leave it out."
+        )
+
+
+def _chosen(trials: TrialsCompleted, output: PhaseOutput, which: str | TopSection) -> Int64:
+    """Return the rows of the trials whose signals are followed, in ascending order."""
+    if which == "all":
+        return np.arange(trials.container.size)
+    if isinstance(which, TopSection) and output.objective:
+        values = trials.metrics[output.objective]
+        ranks = np.argsort(values if output.direction == "minimize" else -values, kind="stable")
+        return np.sort(ranks[: which.top])
+    best = output.best.container if output.best else -1
+    return np.flatnonzero(trials.container == best)
+
+
+def _signals(trace: TraceQuery, stream: str, containers: Int32) -> Signals:
+    """Read the signals of containers; in a stream they lie in the order of their containers."""
+    parts = list(_emitted(trace, stream, containers)) or [_NONE]
+    priced = any(part.prices for part in parts)
+    return Signals(
+        container=containers,
+        ends=np.searchsorted(np.concatenate([part.container for part in parts]), containers, side="right"),
+        strategy=np.concatenate([part.strategy for part in parts]),
+        symbol=np.concatenate([part.symbol for part in parts]),
+        bar=np.concatenate([part.bar for part in parts]),
+        target=np.concatenate([part.target for part in parts]),
+        price=np.concatenate([_prices(part) for part in parts]) if priced else np.empty((0, len(PRICES))),
+    )
+
+
+def _emitted(trace: TraceQuery, stream: str, containers: Int32) -> Iterator[SignalsEmitted]:
+    for recorded in trace.events(stream, SignalsEmitted.__name__):
+        low, high = recorded.statistics.get("container", (1, 0))
+        event = recorded.event
+        if isinstance(event, SignalsEmitted) and ((containers >= low) & (containers <= high)).any():
+            yield _rows_at(event, np.flatnonzero(np.isin(event.container, containers)))
+
+
+def _rows_at(event: SignalsEmitted, rows: Int64) -> SignalsEmitted:
+    return SignalsEmitted(
+        container=event.container[rows],
+        strategy=event.strategy[rows],
+        symbol=event.symbol[rows],
+        bar=event.bar[rows],
+        target=event.target[rows],
+        prices={name: column[rows] for name, column in event.prices.items()},
+    )
+
+
+def _prices(event: SignalsEmitted) -> Float64:
+    if not event.prices:
+        return np.full((event.bar.size, len(PRICES)), np.nan)
+    return np.stack([event.prices[name] for name in PRICES], axis=1)
+
+
+_NONE = SignalsEmitted(
+    container=np.empty(0, np.int32),
+    strategy=np.empty(0, np.int16),
+    symbol=np.empty(0, np.int16),
+    bar=np.empty(0, np.int32),
+    target=np.empty(0),
+)

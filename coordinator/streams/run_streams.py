@@ -1,0 +1,56 @@
+from ...domain.errors import NotFoundError
+from ...domain.events import PhaseStarted, WorkflowStarted
+from ...eventstore.record import Head
+from ...eventstore.store import EventStore
+from .trace_query import TraceQuery
+
+
+def run_streams(store: EventStore, run: str) -> tuple[Head, ...]:
+    """Return where all streams end that a run consists of and refers to, each after those that it refers to.
+
+    They are those of its bars, its phases, the runs that it was forked from, and its own. What is appended
+    meanwhile may be missing, but never something that is referred to by what is not.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such run.
+    """
+    heads: dict[str, Head] = {}
+    _collect(store, run, heads)
+    return tuple(head for head in reversed(heads.values()) if head.version)
+
+
+def _collect(store: EventStore, run: str, heads: dict[str, Head]) -> None:
+    """Put a stream before those that it refers to."""
+    first = next(store.read(run, topics=(WorkflowStarted.__name__,)), None)
+    started = first.event if first else None
+    if not isinstance(started, WorkflowStarted):
+        raise NotFoundError(f"there is no run {run!r}; `admf runs` lists the runs.")
+    _put(store, run, heads)
+    trace = TraceQuery(store)
+    feeds = [feed.stream for read in started.feeds.values() for feed in read]
+    phases = [stream for phase in started.phases for stream in trace.turns(run, phase)]
+    for stream in phases:
+        if stream.startswith(f"{run}/"):
+            _put(store, stream, heads)
+            feeds += _feeds(store, stream)
+    origins = [started.forked_from, *phases] if started.forked_from else []
+    for origin in dict.fromkeys(origin.partition("/")[0].partition("#")[0] for origin in origins):
+        if origin != run:
+            _collect(store, origin, heads)
+    for stream in feeds:
+        _put(store, stream, heads)
+
+
+def _put(store: EventStore, stream: str, heads: dict[str, Head]) -> None:
+    """Put a stream last, with the end that it has now if it has been put before."""
+    heads.pop(stream, None)
+    heads[stream] = store.head(stream)
+
+
+def _feeds(store: EventStore, stream: str) -> list[str]:
+    for recorded in store.read(stream, topics=(PhaseStarted.__name__,)):
+        if isinstance(started := recorded.event, PhaseStarted):
+            return [feed.stream for feed in started.feeds]
+    return []

@@ -1,0 +1,265 @@
+"""Templates of workflows that are written in Python, and used by their names like those that are shipped.
+
+A template becomes plain configuration before anything is run: what its functions return is recorded with the
+run. So a run of it is resumed, replayed and forked in processes that know nothing of the template.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from ...domain.errors import ConfigurationError, UnknownNameError
+from ..configuration.sources import Raw, WrittenAsText, plain, read_source, templates
+from ..phases import PHASES
+
+if TYPE_CHECKING:
+    from ..result import PhaseResult
+
+FIXED = frozenset({"name", "type", "depends_on", "continue_on_failure", "timeout_seconds"})
+"""What a phase's definition says, and its generator therefore can't."""
+PARAMETERS = "parameters"
+"""The setting that is for generators alone."""
+
+
+class WorkflowType(StrEnum):
+    """Types of phases; a definition takes the name of any registered type as well."""
+
+    BACKTEST = "backtest"
+    OPTIMIZATION = "optimization"
+    VALIDATION = "validation"
+    ANALYSIS = "analysis"
+    REGIME_ANALYSIS = "regime_analysis"
+    SIGNAL_REPLAY = "signal_replay"
+
+
+class Reference(WrittenAsText):
+    """Stands for what a phase will hand on; its attributes and items stand for the parts of that.
+
+    Written into a configuration, ``training.best.parameters["cross.fast"]`` is the text
+    ``${training.best.parameters.cross.fast}``; ``training`` itself is the name of the phase. Nothing can be
+    computed or decided with it, since the phase has not run; an attempt raises `ConfigurationError`.
+
+    Examples
+    --------
+    >>> training = Reference("training")
+    >>> str(training.best.parameters["cross.fast"]), str(training["folds"][0]), str(training)
+    ('${training.best.parameters.cross.fast}', '${training.folds.0}', 'training')
+    """
+
+    __slots__ = ("_phase", "_steps")
+
+    def __init__(self, phase: str, steps: tuple[str, ...] = ()) -> None:
+        self._phase = phase
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> "Reference":
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, key: str | int) -> "Reference":
+        return Reference(self._phase, (*self._steps, str(key)))
+
+    def __str__(self) -> str:
+        return "${" + ".".join((self._phase, *self._steps)) + "}" if self._steps else self._phase
+
+    def __repr__(self) -> str:
+        return f"Reference({str(self)!r})"
+
+    def _computed(self, *_: object) -> NoReturn:
+        path = ".".join((self._phase, *self._steps))
+        raise ConfigurationError(
+            f"{path}: is not known before the phase {self._phase!r} has run, so a config_generator can't "
+            f"compute with it; write an expression, as in '${{{path} * 2}}', or a condition as `when`."
+        )
+
+    __bool__ = __iter__ = __len__ = __int__ = __float__ = __index__ = _computed
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _computed
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _computed
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __pow__ = _computed
+    __hash__ = object.__hash__
+
+
+class Settings(Mapping[str, object]):
+    """What stands beside ``workflow``, in its long form; read as items or attributes.
+
+    ``parameters`` is there for generators alone; it is empty where nothing was stated.
+    """
+
+    def __init__(self, written: Mapping[str, object]) -> None:
+        self._written = {PARAMETERS: {}, **written}
+
+    def __getitem__(self, key: str) -> object:
+        return self._written[key]
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("_") or name not in self._written:
+            raise AttributeError(f"no setting {name!r} stands beside `workflow`")
+        return self._written[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._written)
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+
+class WorkflowPhaseDefinition(msgspec.Struct, frozen=True):
+    """One phase of a template.
+
+    Attributes
+    ----------
+    name
+        Of the phase.
+    workflow_type
+        Its type: a `WorkflowType`, or any name that ``type`` of a phase may have.
+    config_generator
+        Returns the other keys of the phase as a mapping. It is called while the workflow is loaded, with the
+        `Settings` and one `Reference` for each phase in ``depends_on``, in that order. It describes the phase
+        and can't compute with results, which are not there yet; an expression such as
+        ``"${training.trials // 2}"`` can.
+    depends_on
+        Names of the phases that must have ended before.
+    continue_on_failure
+        Whether the workflow goes on if the phase fails.
+    timeout_seconds
+        How long it may take, in seconds; None for any time.
+    """
+
+    name: str
+    workflow_type: str
+    config_generator: Callable[..., Mapping[str, object]]
+    depends_on: Sequence[str] = ()
+    continue_on_failure: bool = False
+    timeout_seconds: float | None = None
+
+
+class CompositeWorkflowTemplate(msgspec.Struct, frozen=True):
+    """A template of several phases.
+
+    Attributes
+    ----------
+    name, description
+        What it is called by, and what it is for.
+    phases
+        Its phases.
+    aggregation_strategy
+        Makes ``result.aggregated`` of the phases' results, by name. It is called when that is asked for, in
+        the process that executed the template; the log knows nothing of it.
+    """
+
+    name: str
+    description: str
+    phases: Sequence[WorkflowPhaseDefinition]
+    aggregation_strategy: Callable[[Mapping[str, "PhaseResult"]], object] | None = None
+
+
+class WorkflowTemplateRegistry:
+    """The templates of this process, by name."""
+
+    def __init__(self) -> None:
+        self._templates: dict[str, CompositeWorkflowTemplate] = {}
+
+    def register(self, template: CompositeWorkflowTemplate, *, replace: bool = False) -> None:
+        """Add a template.
+
+        Parameters
+        ----------
+        template
+            The template.
+        replace
+            Whether it takes the place of a registered one of the same name, as in a notebook.
+
+        Raises
+        ------
+        ConfigurationError
+            The name is taken.
+        UnknownNameError
+            A phase depends on one that the template does not have.
+        """
+        name = template.name
+        if name in PHASES or name in templates():
+            raise ConfigurationError(
+                f"the workflow template {name!r}: a shipped template or type of phase has that name; "
+                "choose another name."
+            )
+        if name in self._templates and not replace:
+            raise ConfigurationError(
+                f"the workflow template {name!r} is registered already; choose another name, or say "
+                "replace=True."
+            )
+        names = [phase.name for phase in template.phases]
+        for phase in template.phases:
+            for unknown in sorted(set(phase.depends_on) - set(names)):
+                raise UnknownNameError("phase", unknown, names, f"{name}.{phase.name}.depends_on")
+        self._templates[name] = template
+
+    def get(self, name: str) -> CompositeWorkflowTemplate:
+        """Return the template called `name`; `UnknownNameError` is raised for one that is not registered."""
+        if name not in self._templates:
+            raise UnknownNameError("workflow template", name, self._templates)
+        return self._templates[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._templates
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._templates))
+
+
+WORKFLOW_TEMPLATES = WorkflowTemplateRegistry()
+
+
+def read_workflow(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Path]:
+    """Read a description of a workflow as `read_source`; it may also be the name of a registered template."""
+    if str(source) in WORKFLOW_TEMPLATES and not Path(str(source)).is_file():
+        return {"workflow": str(source)}, str(source), Path.cwd()
+    return read_source(source)
+
+
+def in_plain_words(template: CompositeWorkflowTemplate, raw: Raw) -> Raw:
+    """Replace the name of a template by its phases; the settings beside it stay, but for ``parameters``.
+
+    Raises
+    ------
+    ConfigurationError
+        A generator failed, or returned something other than a mapping of plain values and references, or
+        what its definition says.
+    """
+    settings = Settings({key: value for key, value in raw.items() if key != "workflow"})
+    phases = [_phase(phase, settings, f"{template.name}.{phase.name}") for phase in template.phases]
+    kept = {key: value for key, value in raw.items() if key != PARAMETERS}
+    return {"name": template.name, **kept, "workflow": phases}
+
+
+def aggregation_of(source: str | Path | Mapping[str, object]) -> Callable[..., object] | None:
+    """Return how the template that a workflow names aggregates its results; None if it does not."""
+    described = read_workflow(source)[0].get("workflow")
+    if isinstance(described, str) and described in WORKFLOW_TEMPLATES:
+        return WORKFLOW_TEMPLATES.get(described).aggregation_strategy
+    return None
+
+
+def _phase(phase: WorkflowPhaseDefinition, settings: Settings, where: str) -> Raw:
+    try:
+        written = phase.config_generator(settings, *map(Reference, phase.depends_on))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{where}: its config_generator failed; {type(error).__name__}: {error}. It is called with the "
+            "settings, and a reference for each phase in depends_on."
+        ) from error
+    if not isinstance(written, Mapping):
+        raise ConfigurationError(f"{where}: its config_generator must return a mapping, was {written!r}.")
+    if said := sorted(FIXED & set(written)):
+        raise ConfigurationError(
+            f"{where}: its config_generator returned {', '.join(said)}, which its definition says; "
+            "remove it from one of them."
+        )
+    course: Raw = {"continue_on_failure": True} if phase.continue_on_failure else {}
+    if phase.timeout_seconds is not None:
+        course["timeout_seconds"] = phase.timeout_seconds
+    known = {"name": phase.name, "type": str(phase.workflow_type), "depends_on": [*phase.depends_on]}
+    return {**known, **course, **plain(written)}
