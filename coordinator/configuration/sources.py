@@ -46,7 +46,7 @@ _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
 
 def templates() -> dict[str, str]:
     """Return the shipped templates by name, with their texts."""
-    folder = files(__package__.rpartition(".")[0] + ".configs")
+    folder = files(__package__.partition(".")[0] + ".configs")
     found = (entry for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     return {
         entry.name.removesuffix(".yaml"): entry.read_text() for entry in sorted(found, key=lambda e: e.name)
