@@ -95,7 +95,8 @@ def compiled_from(source: str, name: str, names: dict[str, object], *, keep: boo
     With ``keep`` the machine code stays on disk as that of `compiled` does; it must then follow from the text
     and from this package alone.
     """
-    namespace = dict(names)
+    # Machine code that was kept is loaded into the module that its function names.
+    namespace = {"__name__": __name__, **names}
     if not keep:
         exec(source, namespace)
         return cast(Callable[..., R], numba.njit(nogil=True)(namespace[name]))
@@ -106,4 +107,6 @@ def compiled_from(source: str, name: str, names: dict[str, object], *, keep: boo
             scratch.write(source)
         os.replace(scratch.name, path)
     exec(compile(source, str(path), "exec"), namespace)
-    return compiled(cast(Callable[..., R], namespace[name]))
+    function = cast(Callable[..., R], namespace[name])
+    function.__qualname__ = path.stem
+    return compiled(function)
