@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -86,11 +87,22 @@ class Session:
 
 
 def whole_process(command: Sequence[str], log: Path) -> float:
-    """Return the seconds of a process from its start to its exit; a session's makes one run."""
+    """Return the seconds of a process from its start to its exit; a session's makes one run.
+
+    The process may keep bytecode, as that of an installed package is kept.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("w") as output:
         start = time.perf_counter()
         process = subprocess.run(
-            command, input=RUN + "\n", text=True, stdout=output, stderr=output, timeout=PATIENCE, check=False
+            command,
+            input=RUN + "\n",
+            stdout=output,
+            stderr=output,
+            env=inherited,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         taken = time.perf_counter() - start
     if process.returncode != 0:

@@ -6,11 +6,10 @@ announce falling ones, and 0 elsewhere. What counts as a long or short body is j
 
 from collections.abc import Callable
 
-import talib
-
 from .events import Float64
 from .feature_functions import register_row, table_rows
 from .indicators import signs, warm_up
+from .ta_lib import functions as talib
 
 PATTERNS = """
 two_crows 2CROWS

@@ -1,10 +1,13 @@
 """Compilation of the numeric loops, with one set of options for the whole package."""
 
 import os
+import sys
 from collections.abc import Callable
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from types import ModuleType
 from typing import ParamSpec, TypeVar, cast
 
 import numba
@@ -14,6 +17,22 @@ from numba.core import event
 P = ParamSpec("P")
 R = TypeVar("R")
 Number = TypeVar("Number", bool, int)
+
+
+def _skip_linear_algebra() -> None:
+    # Numba imports this from SciPy only to see that it is there, and that takes as long as numba itself.
+    # Compiled code that multiplies matrices imports it when it does.
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        return
+    sys.modules[name] = ModuleType(name)
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[name]
+
+
+_skip_linear_algebra()
 
 
 def _cache_folder() -> Path:

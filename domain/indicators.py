@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import talib
 
 from .events import Float64
 from .feature_functions import Row, register_row, table_rows
+from .ta_lib import functions as talib
 
 OVERLAP = """
 sma | SMA | close | period=20:1 | price
@@ -289,9 +289,7 @@ GROUPS = {
 @cache
 def warm_up(function: str, arguments: tuple[int | float, ...]) -> int:
     """Return how many bars TA-Lib's function gives no value for."""
-    from talib.abstract import Function  # type: ignore[attr-defined]  # its stubs lack it
-
-    described = Function(function)
+    described = talib.Function(function, getattr(talib, function))  # type: ignore[attr-defined]  # not in its stubs
     described.parameters = dict(zip(described.parameters, arguments, strict=True))
     bars: int = described.lookback
     return bars

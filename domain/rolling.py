@@ -8,11 +8,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import talib
 
 from .compiled import compiled
 from .events import Float64
 from .feature_functions import register_row, table_rows
+from .ta_lib import functions as talib
 
 TABLES = {
     "overlap": """

@@ -406,6 +406,11 @@ def test_a_query_needs_no_more_than_the_read_models(folder):
     assert imported(heavy, "query", "SELECT count(*) FROM fills", cwd=folder) == ["duckdb"]
 
 
+def test_a_run_imports_no_library_that_it_does_not_use(folder):
+    heavy = {"pandas", "scipy.linalg", "optuna", "hmmlearn", "exchange_calendars", "plotly"}
+    assert imported(heavy, "run", "study.yaml", "--store", "memory://", cwd=folder) == []
+
+
 def test_the_package_runs_as_a_module(folder):
     command = [sys.executable, "-m", "admf", "--version"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
