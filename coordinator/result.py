@@ -24,7 +24,15 @@ HEADLINE = ("total_return", "annual_return", "sharpe_ratio", "max_drawdown", "tr
 """Metrics that a summary shows, in this order."""
 FRACTIONS = frozenset({"total_return", "annual_return", "max_drawdown", "win_rate", "exposure"})
 """Headline metrics that are shown as percentages."""
-
+LABELS = {
+    "total_return": "return",
+    "annual_return": "annual",
+    "sharpe_ratio": "Sharpe",
+    "max_drawdown": "drawdown",
+    "win_rate": "wins",
+    "exposure": "exposed",
+}
+"""Short names of the headline metrics, for the heads of columns."""
 
 ENDED_OTHERWISE = frozenset({"failed", "skipped"})
 """Statuses of phases that handed nothing on."""
@@ -62,6 +70,13 @@ class PhaseResult:
         trace = TraceQuery(self._workspace.store).events(self.stream, PhaseStarted.__name__)
         return next((event for recorded in trace if isinstance(event := recorded.event, PhaseStarted)), None)
 
+    @cached_property
+    def section(self) -> PhaseSection:
+        """Its resolved configuration; `NotFoundError` is raised for a phase that has not started."""
+        if self._started is None:
+            raise NotFoundError(f"the phase {self.name!r} of the run {self._run} has not started.")
+        return PhaseSection.model_validate_json(self._started.configuration)
+
     @property
     def type(self) -> str:
         """Its type; empty for a phase that has not started."""
@@ -75,8 +90,7 @@ class PhaseResult:
             return first[: len("2000-01-01")], last[: len("2000-01-01")]
         if self._started is None:
             return "", ""
-        section = PhaseSection.model_validate_json(self._started.configuration)
-        panel, window = MarketLog(self._workspace.store).window(section, self._started.feeds)
+        panel, window = MarketLog(self._workspace.store).window(self.section, self._started.feeds)
         return iso_day(panel.time[window.first]), iso_day(panel.time[window.stop - 1])
 
     @property

@@ -19,6 +19,7 @@ ROOMS = (
     "audit",
     "monitoring",
     "",  # the modules beside the rooms
+    "reporting",
     "commands",
 )
 SOURCES = sorted(path for layer in LADDER for path in (ROOT / layer).rglob("*.py"))

@@ -52,7 +52,7 @@ EXIT_CODES: dict[type[AdmfError], int] = {
 
 
 ORDER = (
-    *("run", "resume", "cancel", "fork", "status", "runs", "show", "compare"),
+    *("run", "resume", "cancel", "fork", "status", "runs", "show", "report", "compare"),
     *("query", "events", "explain", "replay", "verify", "rebuild", "export", "import"),
     *("validate", "graph", "check", "components", "templates"),
 )

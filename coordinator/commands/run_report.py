@@ -14,8 +14,7 @@ from ..monitoring.process_state import STALE
 from ..monitoring.run_list import RunEntry
 from ..monitoring.status import RunStatus
 from ..phases.rules import constraints_on, objectives_of
-from ..result import HEADLINE, PhaseResult, WorkflowResult, shown
-from ..streams.trace_query import TraceQuery
+from ..result import HEADLINE, LABELS, PhaseResult, WorkflowResult, shown
 from ..streams.workspace import Workspace
 from .console import GAP, STATUS, fitted, note, status_text, table, width
 
@@ -23,15 +22,6 @@ HASH = 16
 """Hexadecimal digits of a head hash that a screen shows; `--json` has them all."""
 TOP = 10
 """Trials of an optimization that a screen shows."""
-LABELS = {
-    "total_return": "return",
-    "annual_return": "annual",
-    "sharpe_ratio": "Sharpe",
-    "max_drawdown": "drawdown",
-    "win_rate": "wins",
-    "exposure": "exposed",
-}
-"""Short names of the headline metrics, for the heads of columns."""
 DAY = len("2000-01-01")
 """Characters of a time that tell the day."""
 TRIALS = """
@@ -113,7 +103,7 @@ def run_screen(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
     where = note(f"{result.run} in {workspace.name}")
     origin = [note(f"forked from {entry.forked_from}")] if entry.forked_from else []
     reasons = [note(f"{phase.name}: {phase.reason}") for phase in result.phases.values() if phase.reason]
-    tables = [*_tables(_columns(workspace, result)), *([""] if reasons else []), *reasons]
+    tables = [*_tables(_columns(result)), *([""] if reasons else []), *reasons]
     return [head, *why, "", *tables, "", where, *origin, *stale_hint([entry])]
 
 
@@ -134,7 +124,7 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
             if phase.output.front:
                 what = f"front of {len(phase.output.front):,}"
             heading = f"{phase.name}: {what} of {phase.output.trials:,} trials"
-            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, result, phase)]
+            parts += ["", Text(heading, style="bold"), *_top_trials(workspace, phase)]
     return parts
 
 
@@ -169,7 +159,7 @@ def seconds(elapsed: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {rest:02} s"
 
 
-def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
+def _columns(result: WorkflowResult) -> Iterator[Column]:
     tuned = list(dict.fromkeys(name for phase in result.phases.values() for name in _best(phase)))
     for phase in result.phases.values():
         cells = {"type": phase.type or "-", "status": phase.status}
@@ -180,7 +170,7 @@ def _columns(workspace: Workspace, result: WorkflowResult) -> Iterator[Column]:
         first, last = phase.period
         cells |= {"from": first, "to": last, "trials": f"{output.trials:,}"}
         if not output.folds:
-            values = {**_configured(_section(workspace, result, phase)), **_best(phase)}
+            values = {**_configured(phase.section), **_best(phase)}
             cells |= {name: str(values[name]) for name in tuned if name in values}
         logged = {
             "events": f"{phase.events:,}",
@@ -252,10 +242,9 @@ def _figures(output: PhaseOutput) -> list[RenderableType]:
     return [table(["figure", "value"], rows, left=("figure",))]
 
 
-def _top_trials(workspace: Workspace, result: WorkflowResult, phase: PhaseResult) -> list[RenderableType]:
+def _top_trials(workspace: Workspace, phase: PhaseResult) -> list[RenderableType]:
     """Return the best trials that satisfy all constraints; of several objectives, those on the front."""
-    section = _section(workspace, result, phase)
-    study = section.optimization or OptimizationSection()
+    study = phase.section.optimization or OptimizationSection()
     order = "DESC" if phase.output.direction == "maximize" else "ASC"
     sql = TRIALS.format(objective=f'm."{phase.output.objective}"', order=order)
     front = {trial.container for trial in phase.output.front}
@@ -278,11 +267,6 @@ def _top_trials(workspace: Workspace, result: WorkflowResult, phase: PhaseResult
 
 def _is_feasible(study: OptimizationSection, values: Mapping[str, Scalar]) -> bool:
     return all(bool(satisfied(text, values)) for text in constraints_on(study, values))
-
-
-def _section(workspace: Workspace, result: WorkflowResult, phase: PhaseResult) -> PhaseSection:
-    stated = TraceQuery(workspace.store).get_phase_configuration(result.run, phase.name)
-    return PhaseSection.model_validate_json(stated)
 
 
 def _short_names(parameters: Mapping[str, Scalar]) -> list[str]:

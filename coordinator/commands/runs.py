@@ -1,5 +1,6 @@
 """Commands about runs and what came of them."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,40 @@ def show_run(
             show_json(run_object(workspace, result, entry))
         else:
             show(*run_screen(workspace, result, entry), *detail_screen(workspace, result))
+
+
+@command("report", "report last", "report ab12cd34 --to study.html --open")
+def report(
+    context: typer.Context,
+    run: Run,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="FILE", help="Where to. [default: the run's id .html]", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    opened: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a page with charts of what a run came to.
+
+    Equity, returns, trades, trials, folds and regimes, in one HTML file that needs no network. Charts are
+    drawn with plotly: pip install 'admf[report]'. With --json, {"file": ...}.
+    """
+    from ..monitoring.run_list import find_run
+    from ..reporting.report import write_report
+    from .console import note, show, show_json
+
+    with context.obj.workspace() as workspace:
+        found = find_run(workspace, run)
+        file = write_report(workspace, found, target or Path(f"{found}.html"), overwrite=force)
+    if as_json:
+        show_json({"file": str(file)})
+    else:
+        show(str(file), note(found))
+    if opened:
+        typer.launch(str(file))
 
 
 @command("query", 'query "SELECT run, phase, status FROM phases"', 'query "FROM trades" --csv')

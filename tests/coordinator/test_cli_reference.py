@@ -23,6 +23,7 @@ EXAMPLES = {
     "run": "run train_test",
     "runs": "runs",
     "show": "show last",
+    "report": "report last --to study.html",
     "events": "events last/out_of_sample --type OrdersFilled --limit 5",
     "query": f'query "{BEST}"',
     "explain": "explain last/out_of_sample#28",
