@@ -29,7 +29,7 @@ from .metrics import METRICS
 from .strategies import PRICES
 from .sweep import run_containers
 from .targets import Changes, merge_wishes, slot_changes
-from .topology import Containers, LogLevel, Topology
+from .topology import MAX_DRAWDOWN, Containers, LogLevel, Topology
 
 RECORDED = {
     LogLevel.METRICS: (TrialsCompleted,),
@@ -94,7 +94,7 @@ def simulate_signals(
     kinds = RECORDED[topology.log]
     if SignalsEmitted in kinds:
         yield from _signals(lines, ids)
-    wishes, wish_ends = _wishes(lines, topology, market, len(containers))
+    wishes, wish_ends = _wishes(lines, topology, market, containers)
     rules = _rules(topology, market, _have_prices(lines))
     book = _simulated(topology, market, containers, wishes, wish_ends, rules, warm)
     priced = bool(rules["priced"][0]) or _has_exits(topology, containers)
@@ -161,8 +161,11 @@ def _price_columns(prices: Float64) -> dict[str, Float64]:
     return {name: np.ascontiguousarray(prices[:, number]) for number, name in enumerate(PRICES)}
 
 
-def _wishes(lines: list[Line], topology: Topology, market: Market, count: int) -> tuple[Records, Int64]:
+def _wishes(
+    lines: list[Line], topology: Topology, market: Market, containers: Containers
+) -> tuple[Records, Int64]:
     """Combine signals into wishes, as `WISH` records, and tell the row after each container's last one."""
+    count, varies_type = len(containers), f"{topology.sizer.name}.type" in containers.parameters
     counts = np.stack([np.diff(line.changes.ends, prepend=0) for line in lines], axis=1)
     number = np.repeat(np.arange(len(lines)), counts.sum(axis=0))
     bar = np.concatenate([market.panel.at[line.symbol][line.changes.bar] for line in lines])
@@ -188,7 +191,7 @@ def _wishes(lines: list[Line], topology: Topology, market: Market, count: int) -
                 "targets add up to one order; give each its own symbols."
             )
         wishes, ends = _merged(wishes, number, target, weights, symbols, ends)
-    if topology.sizer.rule is SizingRule.VOLATILITY:
+    if varies_type or topology.sizer.rule is SizingRule.VOLATILITY:
         volatility = market.volatility(topology.sizer.period, topology.bars_per_year)
         wishes["volatility"] = volatility[wishes["symbol"], wishes["bar"]]
     return wishes, ends
@@ -268,22 +271,29 @@ def _rules(topology: Topology, market: Market, priced: bool) -> Records:
             if name in (RULES.names or ()):
                 rules[name] = getattr(source, name)
     rules["through"], rules["granularity"] = execution.limit, execution.granularity
-    rules["sizing"], rules["minimum_trades"], rules["start"] = sizer.rule, sizer.minimum_trades, sizer.start
+    rules["minimum_trades"], rules["start"] = sizer.minimum_trades, sizer.start
     rules["priced"], rules["mark"] = priced, market.prices.mark
     rules["charged"] = execution.borrow_rate > 0.0 or execution.interest_rate > 0.0
     rules["margined"] = execution.leverage > 1.0 or execution.maintenance_margin > 0.0
-    rules["supervised"] = rules["margined"] | (limits.max_drawdown > 0.0) | (limits.daily_loss > 0.0)
     return rules
 
 
 def _settings(topology: Topology, containers: Containers) -> Float64:
-    """Size, and stop loss, take profit and trailing stop as fractions; shape (n_containers, 4)."""
-    configured = {topology.sizer.parameter: topology.sizer.value, **topology.protection.parameters}
-    settings = np.empty((len(containers), len(configured)))
-    for number, (name, value) in enumerate(configured.items()):
+    """Size; stop loss, take profit, trailing stop, largest drawdown as fractions; the sizing rule.
+
+    Shape (n_containers, 6).
+    """
+    settings = np.empty((len(containers), 6))
+    settings[:, 5] = topology.sizer.rule
+    for number, (name, value) in enumerate(topology.risk_parameters.items()):
         varied = containers.parameters.get(name)
-        settings[:, number] = value if varied is None else varied.astype(np.float64)
-    settings[:, 1:] /= 100.0
+        if not isinstance(value, str):
+            settings[:, number] = value if varied is None else varied.astype(np.float64)
+        elif varied is not None:
+            settings[:, number] = [SizingRule[rule.upper()] for rule in varied.tolist()]
+    settings[:, 1:5] /= 100.0
+    if MAX_DRAWDOWN not in containers.parameters:
+        settings[:, 4] = topology.limits.max_drawdown
     return settings
 
 

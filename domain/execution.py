@@ -155,6 +155,10 @@ class SizingRule(IntEnum):
     """This percentage of the Kelly fraction of the trades closed so far."""
 
 
+OF_EQUITY = (SizingRule.PERCENTAGE, SizingRule.VOLATILITY, SizingRule.KELLY)
+"""The rules whose size is a percentage; a search may choose among them."""
+
+
 class Sizer(msgspec.Struct, frozen=True, kw_only=True):
     """A position sizer; ``value`` is in the unit of its rule and scales with the signal's target exposure.
 
@@ -178,7 +182,8 @@ class Sizer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def parameter(self) -> str:
         """Qualified name of its size, for search spaces: such as ``all_in.percentage``."""
-        return f"{self.name}.{self.rule.name.lower()}"
+        unit = "percentage" if self.rule in OF_EQUITY else self.rule.name.lower()
+        return f"{self.name}.{unit}"
 
     def __post_init__(self) -> None:
         if not self.value > 0.0:

@@ -11,11 +11,13 @@ from .measurement import Measures, Spans, measure_container
 
 @compiled
 def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
-    """Give a container its capital and settings, nothing else, and the rows from which on it writes."""
-    state = desk.state
+    """Give a container its capital and its own rules, nothing else, and the rows from which on it writes."""
+    state, rules = desk.state, desk.rules
     state.cash = state.peak = state.last_equity = state.day_equity = capital
     state.size, state.stop_loss = settings[0], settings[1]
     state.take_profit, state.trailing_stop = settings[2], settings[3]
+    rules.max_drawdown, rules.sizing = settings[4], int(settings[5])
+    rules.supervised = int(rules.margined != 0 or rules.max_drawdown > 0.0 or rules.daily_loss > 0.0)
     state.gains = state.pains = 0.0
     state.wins = state.losses = state.open = state.halt = state.full = 0
     state.day = -1
@@ -55,7 +57,8 @@ def run_containers(
     wish_ends
         The row after each container's last wish.
     settings
-        Per container: size, stop loss, take profit, trailing stop; shape (n_containers, 4).
+        Per container: size, stop loss, take profit, trailing stop, largest drawdown, sizing rule; shape
+        (n_containers, 6).
     capital
         Cash of each container before its first fill.
     measures

@@ -11,10 +11,13 @@ import msgspec
 import numpy as np
 
 from .events import Column, Int8, Int16, Int32, Int64, Scalar
-from .execution import Execution, Protection, RiskLimits, Sizer
+from .execution import OF_EQUITY, Execution, Protection, RiskLimits, Sizer
 from .features import Feature
 from .metrics import Profile
 from .strategies import Strategy
+
+MAX_DRAWDOWN = "risk.limits.max_drawdown"
+"""Qualified name of the drawdown that halts trading."""
 
 
 class LogLevel(IntEnum):
@@ -88,6 +91,21 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     log: LogLevel = LogLevel.FULL
     protection: Protection = Protection()
     limits: RiskLimits = RiskLimits()
+
+    @property
+    def risk_parameters(self) -> dict[str, Scalar]:
+        """What a search may vary of sizing and risk, by qualified name, as configured.
+
+        The size comes first, then the exits, the drawdown that halts trading, all in percent, and the sizing
+        rule, where that is one of several with the same unit.
+        """
+        sizer = self.sizer
+        found: dict[str, Scalar] = {
+            sizer.parameter: sizer.value,
+            **self.protection.parameters,
+            MAX_DRAWDOWN: 100.0 * self.limits.max_drawdown,
+        }
+        return found | ({f"{sizer.name}.type": sizer.rule.name.lower()} if sizer.rule in OF_EQUITY else {})
 
     def resolve(self, slot: StrategySlot, row: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return a strategy's parameters in a container with the parameters ``row``."""

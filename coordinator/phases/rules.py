@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -10,11 +11,12 @@ import numpy as np
 from ...domain.choice import Objective, chosen_rows, is_on_metrics
 from ...domain.errors import ConfigurationError, UnknownNameError
 from ...domain.events import Bool, Column, Scalar, Trial, TrialsCompleted
+from ...domain.execution import OF_EQUITY
 from ...domain.expressions import satisfied
 from ...domain.metrics import objective_direction
 from ...domain.search import grid
 from ...domain.search_space import Range, Space, axes_of
-from ...domain.topology import Topology
+from ...domain.topology import MAX_DRAWDOWN, Topology
 from ..configuration.sections import OptimizationSection, RangeSection
 from .context import trial_at
 from .samplers import require_suitable
@@ -182,12 +184,17 @@ def _check_values(space: Space, topology: Topology) -> None:
         size = _number(topology.sizer.parameter, value)
         sized = msgspec.structs.replace(topology.sizer, value=size)
         sized.require_affordable(topology.execution.leverage)
-    for name in topology.protection.parameters:
+    for name in (*topology.protection.parameters, MAX_DRAWDOWN):
+        most = 100.0 if name == MAX_DRAWDOWN else inf
         for value in tried.get(name, ()):
-            if _number(name, value) < 0.0:
+            if not 0.0 <= _number(name, value) < most:
                 raise ConfigurationError(
-                    f"optimization.parameters.{name}: must not be negative, was {value}."
+                    f"optimization.parameters.{name}: must be at least 0"
+                    f"{'' if most == inf else ' and less than 100'}, was {value}."
                 )
+    for value in tried.get(name := f"{topology.sizer.name}.type", ()):
+        if value not in (rules := [rule.name.lower() for rule in OF_EQUITY]):
+            raise UnknownNameError("sizing rule", str(value), rules, f"optimization.parameters.{name}")
 
 
 def _examples(name: str, values: Sequence[Scalar] | Range) -> Sequence[Scalar]:
@@ -210,4 +217,4 @@ def tunable_parameters(topology: Topology) -> dict[str, Scalar]:
     parameters = {
         f"{slot.name}.{name}": value for slot in topology.slots for name, value in slot.parameters.items()
     }
-    return {**parameters, topology.sizer.parameter: topology.sizer.value, **topology.protection.parameters}
+    return parameters | topology.risk_parameters

@@ -25,7 +25,7 @@ def plan_signal_replay(section: PhaseSection, topology: Topology, window: Window
     objectives_of(study)
     if not study.parameters:
         return containers_over(window, {})
-    tunable = (topology.sizer.parameter, *topology.protection.parameters)
+    tunable = topology.risk_parameters
     for name in study.parameters:
         if name not in tunable:
             raise UnknownNameError("parameter of risk", name, tunable, "optimization.parameters")

@@ -10,6 +10,7 @@ import msgspec
 from ...domain.errors import UnknownNameError
 from ...domain.events import PhaseOutput, Scalar
 from ...domain.expressions import names_in, satisfied
+from ...domain.topology import MAX_DRAWDOWN
 from ..configuration.references import PREVIOUS, STATUS, below, output_values, scalars
 from ..configuration.sections import PhaseSection, RepeatSection
 from ..streams.trace_query import TraceQuery, phase_stream
@@ -133,9 +134,13 @@ def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> Pha
         own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
         sizers.append(sizer.model_copy(update=own))
     exits = {
-        name.removeprefix("risk."): value for name, value in parameters.items() if name.startswith("risk.")
+        name.removeprefix("risk."): value
+        for name, value in parameters.items()
+        if name.startswith("risk.") and name != MAX_DRAWDOWN
     }
-    risk = section.risk.model_copy(update={"position_sizers": tuple(sizers), **exits})
+    halt = {"max_drawdown": parameters[MAX_DRAWDOWN]} if MAX_DRAWDOWN in parameters else {}
+    limits = section.risk.limits.model_copy(update=halt)
+    risk = section.risk.model_copy(update={"position_sizers": tuple(sizers), "limits": limits, **exits})
     return section.model_copy(update={"strategies": tuple(strategies), "risk": risk})
 
 
