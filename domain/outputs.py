@@ -38,8 +38,8 @@ class Regime(msgspec.Struct, frozen=True, kw_only=True):
     bars
         Number of bars before which it was the last one known.
     metrics
-        In it, of the trial that is best over the whole period: ``bars``, ``trades``, ``sharpe_ratio`` and
-        ``total_return``.
+        In it, of the trial that is best over the whole period: ``bars``, ``trades``, ``sharpe_ratio``,
+        ``total_return``, ``max_drawdown`` and ``win_rate``.
     best
         The trial with the highest Sharpe ratio in it, with its metrics there; None where there is too little
         to tell.

@@ -8,9 +8,10 @@ import numpy as np
 from ...domain.bars import Window
 from ...domain.errors import ConfigurationError
 from ...domain.events import Int8, Int64, PhaseOutput, Regime, RegimesClassified, Trial, TrialsCompleted
-from ...domain.portfolio import settle_containers
+from ...domain.portfolio import Trades, round_trips_of_containers, settle_containers
 from ...domain.regimes.classifiers import CLASSIFIERS, require_installed
 from ...domain.regimes.performance import (
+    Entries,
     RegimeSums,
     joined_sums,
     known_before,
@@ -133,17 +134,17 @@ def _tried(earlier: EarlierPhase, known: Int8, window: Window, regimes: int) -> 
     return _Tried(trials, joined_sums(sums))
 
 
-def _entries(shard: Shard, first: int) -> tuple[Int64, Int64]:
-    """Return the row of the trial, and the bar of the window, of each fill that opens a position."""
+def _entries(shard: Shard, first: int) -> Entries:
+    """Return the trades of a shard; bars count from the first one of the window."""
     starts = np.concatenate((np.zeros(1, np.int64), shard.fill_ends))
     quantity, price, fee = (np.ascontiguousarray(shard.fills[name]) for name in ("quantity", "price", "fee"))
     position, cash = np.empty_like(quantity), np.empty_like(quantity)
     settle_containers(starts, quantity, price, fee, 0.0, position, cash)
-    before = np.concatenate((np.zeros(1), position))[:-1]
-    before[starts[:-1][starts[:-1] < before.size]] = 0.0
-    opens = np.flatnonzero((position != 0.0) & (before * position <= 0.0))
-    row = np.searchsorted(shard.fill_ends, opens, side="right")
-    return row, shard.fills["bar"][opens].astype(np.int64) - first
+    trades, mark = Trades.empty(quantity.size), np.full(starts.size - 1, np.nan)
+    count = round_trips_of_containers(starts, quantity, price, fee, position, mark, trades)
+    opened = trades.entry_fill[:count]
+    row = np.searchsorted(shard.fill_ends, opened, side="right")
+    return Entries(row, shard.fills["bar"][opened].astype(np.int64) - first, trades.pnl[:count])
 
 
 def _regimes(context: PhaseContext, tried: _Tried, bars: Int64, names: tuple[str, ...]) -> tuple[Regime, ...]:
@@ -151,6 +152,7 @@ def _regimes(context: PhaseContext, tried: _Tried, bars: Int64, names: tuple[str
     least_bars = LEAST_BARS if section.minimum_bars is None else section.minimum_bars
     least_trades = LEAST_TRADES if section.minimum_trades is None else section.minimum_trades
     ratios = sharpe_by_regime(tried.sums, bars, context.topology.bars_per_year)
+    wins = np.where(tried.sums.closed > 0, tried.sums.wins / np.maximum(tried.sums.closed, 1), np.nan)
 
     def metrics(row: int, regime: int) -> dict[str, float]:
         return {
@@ -158,6 +160,8 @@ def _regimes(context: PhaseContext, tried: _Tried, bars: Int64, names: tuple[str
             "trades": float(tried.sums.trades[row, regime]),
             "sharpe_ratio": float(ratios[row, regime]),
             "total_return": float(tried.sums.growth[row, regime] - 1.0),
+            "max_drawdown": float(tried.sums.drawdown[row, regime]),
+            "win_rate": float(wins[row, regime]),
         }
 
     found: list[Regime] = []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..events import Float64, Int8, Int64
+from ..events import Bool, Float64, Int8, Int64
 
 
 class RegimeSums(NamedTuple):
@@ -22,14 +22,30 @@ class RegimeSums(NamedTuple):
         Sums of returns, and of their squares.
     growth
         Product of one plus each return.
-    trades
-        Number of entries.
+    drawdown
+        Largest fraction lost since the highest point, along the bars of the regime alone.
+    trades, closed, wins
+        Number of entries, of those that were closed in the end, and of those that made a profit.
     """
 
     total: Float64
     squares: Float64
     growth: Float64
+    drawdown: Float64
     trades: Int64
+    closed: Int64
+    wins: Int64
+
+
+class Entries(NamedTuple):
+    """Trades in columns, shape (n_trades,).
+
+    ``row`` is the trial's, ``bar`` the index of the bar of the entry, ``profit`` NaN while a trade is open.
+    """
+
+    row: Int64
+    bar: Int64
+    profit: Float64
 
 
 def known_before(labels: Int8, first: int) -> Int8:
@@ -37,7 +53,7 @@ def known_before(labels: Int8, first: int) -> Int8:
     return np.concatenate((np.full(1, -1, np.int8), labels[:-1]))[first:]
 
 
-def regime_sums(returns: Float64, entries: tuple[Int64, Int64], known: Int8, regimes: int) -> RegimeSums:
+def regime_sums(returns: Float64, entries: Entries, known: Int8, regimes: int) -> RegimeSums:
     """Sum what happened in each regime.
 
     Parameters
@@ -45,23 +61,38 @@ def regime_sums(returns: Float64, entries: tuple[Int64, Int64], known: Int8, reg
     returns
         Returns of each trial at each bar, shape (n_trials, n_bars).
     entries
-        Row of the trial, and index of the bar, of each entry.
+        All trades of the trials.
     known
         The regime of each bar, shape (n_bars,), -1 for none: such bars count for no regime.
     regimes
         How many there are.
     """
     parts = [np.compress(known == regime, returns, axis=1) for regime in range(regimes)]
-    row, bar = entries
-    trades = np.zeros((len(returns), regimes), np.int64)
-    counts = known[bar] >= 0
-    np.add.at(trades, (row[counts], known[bar][counts]), 1)
+    counted = np.zeros((3, len(returns), regimes), np.int64)
+    closed = np.isfinite(entries.profit)
+    for numbers, chosen in zip(counted, (np.ones_like(closed), closed, entries.profit > 0.0), strict=True):
+        _count(numbers, entries, known, chosen)
     return RegimeSums(
         np.stack([part.sum(axis=1) for part in parts], axis=1),
         np.stack([(part**2).sum(axis=1) for part in parts], axis=1),
         np.stack([(1.0 + part).prod(axis=1) for part in parts], axis=1),
-        trades,
+        np.stack([_drawdown(part) for part in parts], axis=1),
+        *counted,
     )
+
+
+def _count(numbers: Int64, entries: Entries, known: Int8, chosen: Bool) -> None:
+    """Add the chosen trades, by trial and regime."""
+    regime = known[entries.bar]
+    counts = chosen & (regime >= 0)
+    np.add.at(numbers, (entries.row[counts], regime[counts]), 1)
+
+
+def _drawdown(returns: Float64) -> Float64:
+    """Return the largest fraction lost by each trial since its highest point, shape (n_trials,)."""
+    worth = np.cumprod(np.concatenate((np.ones((len(returns), 1)), 1.0 + returns), axis=1), axis=1)
+    worst: Float64 = (1.0 - worth / np.maximum.accumulate(worth, axis=1)).max(axis=1)
+    return worst
 
 
 def joined_sums(parts: Sequence[RegimeSums]) -> RegimeSums:

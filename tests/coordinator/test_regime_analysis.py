@@ -51,7 +51,7 @@ def test_figures_by_regime_are_those_of_equity_and_trades(coordinator, classifie
     result = coordinator.execute_workflow(classified())
     search, output = result.phase("search"), result.phase("regimes").output
     rows = coordinator.workspace.read_models.query("SELECT bar, name FROM regimes ORDER BY n").rows
-    sql = "SELECT container, entry_bar FROM trades WHERE phase = 'search'"
+    sql = "SELECT container, entry_bar, exit_bar, pnl FROM trades WHERE phase = 'search'"
     opened = coordinator.workspace.read_models.query(sql).rows
     label = {int(bar): name for bar, name in rows}
     equity = [search.equity(container) for container in range(search.output.trials)]
@@ -65,15 +65,24 @@ def test_figures_by_regime_are_those_of_equity_and_trades(coordinator, classifie
         for container, curve in enumerate(equity):
             worth = np.r_[100_000.0, curve["equity"].to_numpy()]
             returns = (np.diff(worth) / worth[:-1])[inside]
-            trades = sum(label[bar - 1] == regime.name for row, bar in opened if row == container)
-            found[container] = (returns.mean() / returns.std(ddof=1) * np.sqrt(252), returns, trades)
-        chosen = max((row for row in found if found[row][2] >= 3), key=lambda row: found[row][0])
+            profits = [
+                pnl if ended is not None else None
+                for row, bar, ended, pnl in opened
+                if row == container and label[bar - 1] == regime.name
+            ]
+            found[container] = (returns.mean() / returns.std(ddof=1) * np.sqrt(252), returns, profits)
+        chosen = max((row for row in found if len(found[row][2]) >= 3), key=lambda row: found[row][0])
         assert regime.best.container == chosen
-        ratio, returns, trades = found[chosen]
-        assert regime.best.metrics["trades"] == trades
+        ratio, returns, profits = found[chosen]
+        assert regime.best.metrics["trades"] == len(profits)
+        closed = [profit for profit in profits if profit is not None]
+        assert regime.best.metrics["win_rate"] == pytest.approx(np.mean(np.array(closed) > 0))
+        worth = np.cumprod(np.r_[1, 1 + returns])
+        drawdown = max(1 - worth[end] / worth[: end + 1].max() for end in range(worth.size))
+        assert regime.best.metrics["max_drawdown"] == pytest.approx(drawdown)
         assert regime.best.metrics["total_return"] == pytest.approx(np.prod(1 + returns) - 1)
         assert regime.best.metrics["sharpe_ratio"] == pytest.approx(ratio)
-        assert regime.metrics["trades"] == found[search.output.best.container][2]
+        assert regime.metrics["trades"] == len(found[search.output.best.container][2])
         assert output.figures[f"{regime.name}.trades"] == regime.metrics["trades"]
     assert output.best == search.output.best
     assert output.verdict in result.summary()
@@ -97,7 +106,7 @@ def test_bars_after_the_period_change_nothing(coordinator, classified, folder, w
         workflow = classified(file, classifier={"type": kind, "fit": {"end": "2000-07-31"}})
         workflow["data"] |= period
         output = coordinator.execute_workflow(workflow).phase("regimes").output
-        heads.append(output)
+        heads.append(msgspec.json.encode(output))
     assert heads[0] == heads[1]
 
 
