@@ -1,6 +1,7 @@
 """Rows and the position up to which they follow the log, committed together in DuckDB."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import duckdb
@@ -32,13 +33,23 @@ class DuckDBRecorder(TrackingRecorder):
     """Tracking recorder of the `eventsourcing` library on a DuckDB connection.
 
     What is written inside `transaction`, tracking included, is committed as one or not at all, so that a
-    projection that was killed at any moment resumes without losing or repeating a row.
+    projection that was killed at any moment resumes without losing or repeating a row. Gathered rows are
+    inserted by another thread, while the next ones are derived.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.connection = connection
+        self._connection = connection
         self._gathered: dict[Kind, list[RecordBatch]] = {}
+        self._inserting: Future[None] | None = None
         connection.execute(TRACKING)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection, once it has inserted what it was given."""
+        inserting, self._inserting = self._inserting, None
+        if inserting:
+            inserting.result()
+        return self._connection
 
     @contextmanager
     def transaction(self, mode: str = "") -> Iterator[None]:
@@ -48,11 +59,13 @@ class DuckDBRecorder(TrackingRecorder):
         """
         self.connection.execute(f"BEGIN TRANSACTION {mode}")
         try:
-            yield
-            self.flush()
+            with ThreadPoolExecutor(1, thread_name_prefix="admf-insert") as self._thread:
+                yield
+                self.flush()
         except BaseException:
             self._gathered.clear()
-            self.connection.execute("ROLLBACK")
+            self._inserting = None
+            self._connection.execute("ROLLBACK")
             raise
         self.connection.execute("COMMIT")
 
@@ -118,7 +131,7 @@ class DuckDBRecorder(TrackingRecorder):
             self._empty(kind)
 
     def flush(self) -> None:
-        """Insert what was gathered, so that it can be asked."""
+        """Insert what was gathered, so that it can be asked by way of `connection`."""
         for kind in list(self._gathered):
             self._empty(kind)
 
@@ -127,15 +140,23 @@ class DuckDBRecorder(TrackingRecorder):
 
         ``source`` is a query that makes the rows from the given ones, which are its table ``columns``.
         """
-        self.connection.register("columns", Table.from_batches(batches))
-        try:
-            self.connection.execute(f"INSERT INTO {table} BY NAME {source}")
-        finally:
-            self.connection.unregister("columns")
+        insert_rows(self.connection, table, batches, source)
 
     def _empty(self, kind: Kind) -> None:
         table, source, _ = kind
-        self.insert(table, self._gathered.pop(kind), source)
+        batches = self._gathered.pop(kind)
+        self._inserting = self._thread.submit(insert_rows, self.connection, table, batches, source)
+
+
+def insert_rows(
+    connection: duckdb.DuckDBPyConnection, table: str, batches: Sequence[RecordBatch], source: str
+) -> None:
+    """Insert rows; see `DuckDBRecorder.insert`."""
+    connection.register("columns", Table.from_batches(batches))
+    try:
+        connection.execute(f"INSERT INTO {table} BY NAME {source}")
+    finally:
+        connection.unregister("columns")
 
 
 def record_batch(columns: Mapping[str, Column]) -> RecordBatch:

@@ -273,11 +273,10 @@ CATCH_UP_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from admf.eventstore.store import open_store
-from admf.projections import read_models
-from admf.projections.recorder import DuckDBRecorder
+from admf.projections import read_models, recorder
 
 log, file, survived = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-insert, count = DuckDBRecorder.insert, 0
+insert, count = recorder.insert_rows, 0
 
 def insert_or_die(*arguments):
     global count
@@ -286,7 +285,7 @@ def insert_or_die(*arguments):
     if count > survived:
         os.kill(os.getpid(), signal.SIGKILL)
 
-DuckDBRecorder.insert = insert_or_die
+recorder.insert_rows = insert_or_die
 read_models.GROUP = 5
 read_models.ReadModels(file, open_store(log)).catch_up()
 """

@@ -136,10 +136,9 @@ import duckdb, pandas, psycopg_pool
 from admf.domain import events
 from admf.eventstore import postgres, sqlite
 from admf.eventstore.store import open_store
-from admf.projections import read_models
-from admf.projections.recorder import DuckDBRecorder
+from admf.projections import read_models, recorder
 
-insert, replace, count = DuckDBRecorder.insert, os.replace, 0
+insert, replace, count = recorder.insert_rows, os.replace, 0
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -159,7 +158,7 @@ def main(log, file, moment, method):
         if moment == "after":
             die()
 
-    DuckDBRecorder.insert = insert_or_die
+    recorder.insert_rows = insert_or_die
     os.replace = replace_or_die
     read_models.GROUP = 5
     models = read_models.ReadModels(Path(file), open_store(log))
