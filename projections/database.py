@@ -10,7 +10,12 @@ import duckdb
 from ..domain.errors import CorruptionError, StoreError
 from .recorder import DuckDBRecorder
 
-SETTINGS: dict[str, bool] = {"enable_external_access": False, "lock_configuration": True}
+SETTINGS: dict[str, bool | int] = {
+    "enable_external_access": False,
+    "lock_configuration": True,
+    # Else DuckDB joins `equity` with its cash by comparing every pair of bars, if it expects few of them.
+    "asof_loop_join_threshold": 0,
+}
 FOR_REBUILDING = SETTINGS | {"preserve_insertion_order": False}
 """Rows that don't wait for those before them are written in half the time."""
 HEADERS = 12_288
@@ -158,7 +163,7 @@ class Database:
         return self._memory.cursor()
 
 
-def _connect_to(path: Path, settings: Mapping[str, bool] = SETTINGS) -> duckdb.DuckDBPyConnection:
+def _connect_to(path: Path, settings: Mapping[str, bool | int] = SETTINGS) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(str(path), config=dict(settings))
 
 

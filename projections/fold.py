@@ -87,6 +87,7 @@ class Fold:
         self.recorder = recorder
         self._phases: dict[str, Phase] = {}
         self._metrics: set[str] = set()
+        self._feeds: dict[tuple[int, int], int | None] = {}
         self._prices: dict[int, Prices] = {}
 
     def start(self, phase: Phase) -> None:
@@ -157,8 +158,11 @@ class Fold:
 
     def prices(self, phase: Phase, symbol: int) -> Prices:
         """Return the bars of a symbol of a phase, as far as they are in the log."""
-        sql = "SELECT stream_key FROM data.feeds WHERE phase_key = ? AND symbol = ?"
-        key = self.recorder.integer(sql, (phase.key, symbol))
+        feed = phase.key, symbol
+        if feed not in self._feeds:
+            sql = "SELECT stream_key FROM data.feeds WHERE phase_key = ? AND symbol = ?"
+            self._feeds[feed] = self.recorder.integer(sql, feed)
+        key = self._feeds[feed]
         if key is None:
             return Prices(*np.empty((4, 0)))
         if key not in self._prices:

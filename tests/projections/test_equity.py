@@ -111,3 +111,11 @@ def test_profits_of_the_trades_of_a_container_add_up_to_its_last_equity(windows,
         )
     for equity, pnl in answer.rows:
         assert (pnl or 0.0) == pytest.approx(equity - CAPITAL, abs=1e-6)
+
+
+def test_equity_is_not_joined_bar_by_bar_with_all_cash_before_it():
+    with open_store("memory://") as store, ReadModels(None, store) as models:
+        append_phase(store, [(0, BARS, [])], np.full(BARS, 100.0))
+        plan = models.query("EXPLAIN SELECT * FROM equity WHERE run = 'run' AND container = 0").rows[0][1]
+        assert "ASOF" in plan.upper()
+        assert "NESTED" not in plan.upper()
