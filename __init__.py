@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .coordinator.result import PhaseResult, WorkflowResult
     from .coordinator.workflows.templates import (
         CompositeWorkflowTemplate,
+        WorkflowConfig,
         WorkflowPhaseDefinition,
         WorkflowType,
     )
@@ -26,6 +27,7 @@ __all__ = [
     "CompositeWorkflowTemplate",
     "Coordinator",
     "PhaseResult",
+    "WorkflowConfig",
     "WorkflowPhaseDefinition",
     "WorkflowResult",
     "WorkflowType",
@@ -39,6 +41,7 @@ _HOMES = {
     "CompositeWorkflowTemplate": "coordinator.workflows.templates",
     "Coordinator": "coordinator.coordinator",
     "PhaseResult": "coordinator.result",
+    "WorkflowConfig": "coordinator.workflows.templates",
     "WorkflowPhaseDefinition": "coordinator.workflows.templates",
     "WorkflowResult": "coordinator.result",
     "WorkflowType": "coordinator.workflows.templates",

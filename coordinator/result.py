@@ -103,6 +103,21 @@ class PhaseResult:
         """What the phase handed on; `NotFoundError` is raised for a phase that did not end well."""
         return TraceQuery(self._workspace.store).get_phase_output(self._run, self.name)
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The headline metrics that it handed on; raises as `output`."""
+        return self.output.metrics
+
+    @property
+    def best_params(self) -> dict[str, Scalar]:
+        """Parameters of its best trial, none where nothing was chosen; raises as `output`."""
+        return self.output.best.parameters if self.output.best else {}
+
+    @property
+    def optimal_params_by_regime(self) -> dict[str, dict[str, Scalar]]:
+        """Best parameters of each regime that has any, by its name; raises as `output`."""
+        return {regime.name: regime.best.parameters for regime in self.output.regimes if regime.best}
+
     @cached_property
     def extracted_results(self) -> dict[str, list[Row]]:
         """Rows of ``portfolio_metrics``, ``signals`` and ``fills``, taken from the phase's own stream."""

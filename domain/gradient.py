@@ -1,4 +1,4 @@
-"""A search that climbs along finite differences: from the middle of a space, then from points by chance."""
+"""A search that climbs along finite differences: from one point of a space, then from others by chance."""
 
 from collections.abc import Generator, Sequence
 
@@ -17,7 +17,7 @@ FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 Ascent = Generator[list[Point], Sequence[float], None]
 
 
-def ascent(axes: Sequence[Axis], chance: np.random.Generator) -> Ascent:
+def ascent(axes: Sequence[Axis], chance: np.random.Generator, first: Sequence[float] | None = None) -> Ascent:
     """Climb without end: yields the points to measure next, and is sent their values, greater being better.
 
     A step goes from a point along its differences, scaled so that the steepest axis moves by the whole step;
@@ -35,8 +35,10 @@ def ascent(axes: Sequence[Axis], chance: np.random.Generator) -> Ascent:
         The space; their values must be ordered.
     chance
         Draws the points to start from, but for the first.
+    first
+        Share of each axis at the first point; by default the middle.
     """
-    start = np.full(len(axes), 0.5)
+    start = np.full(len(axes), 0.5) if first is None else np.array(first)
     while True:
         yield from _climb(axes, start)
         start = chance.random(len(axes))

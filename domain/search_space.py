@@ -11,7 +11,7 @@ from math import exp, log
 import msgspec
 import numpy as np
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, UnknownNameError
 from .events import Column, Scalar
 
 Place = int | float
@@ -98,6 +98,27 @@ class Axis(msgspec.Struct, frozen=True):
         low, high = (self.low, self.high) if self.values is None else (self.values[0], self.values[-1])
         at = exp(log(low) + share * (log(high) - log(low)))
         return min(max(at, self.low), self.high) if self.values is None else round(at) - self.first
+
+    def nearest(self, value: Scalar) -> Place:
+        """Return the place of the value that is nearest to one; of texts it must be the same.
+
+        Raises
+        ------
+        UnknownNameError
+            The axis has no such text.
+        ConfigurationError
+            It has numbers, and the value is a text.
+        """
+        if not self.is_ordered and self.values is not None:
+            known = self.values.tolist()
+            if value not in known:
+                raise UnknownNameError("value", str(value), known, f"search space: {self.name}")
+            return int(known.index(value))
+        if isinstance(value, str):
+            raise ConfigurationError(f"search space: {self.name} has numbers, and {value!r} is none.")
+        if self.values is None:
+            return min(max(float(value), self.low), self.high)
+        return int(np.argmin(np.abs(self.values.astype(np.float64) - float(value))))
 
     def drawn(self, share: float) -> Place:
         """Return a place from a share that was drawn evenly from [0, 1): every value is equally likely."""

@@ -14,10 +14,20 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ...domain.events import Scalar
 from .classifier_section import ClassifierSection
+from .convergence_section import ConvergenceSection
 from .section import Section
 
 OPTIONAL = frozenset(
-    {"optimization", "walk_forward", "trials", "analysis", "classifier", "minimum_bars", "minimum_trades"}
+    {
+        "optimization",
+        "walk_forward",
+        "trials",
+        "analysis",
+        "classifier",
+        "convergence",
+        "minimum_bars",
+        "minimum_trades",
+    }
 )
 """Sections that only some types of phase use."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -270,6 +280,7 @@ class OptimizationSection(Section):
     objective: str = "sharpe_ratio"
     direction: Literal["maximize", "minimize"] | None = None
     objectives: tuple[ObjectiveSection, ...] = ()
+    start: dict[str, Value] = Field({})
     stop: StopSection | None = None
 
     @model_validator(mode="before")
@@ -363,6 +374,7 @@ class WorkSection(Section):
     walk_forward: WalkForwardSection | None = None
     analysis: AnalysisSection | None = None
     classifier: ClassifierSection | None = None
+    convergence: ConvergenceSection | None = None
     minimum_bars: int | None = Field(None, ge=2)
     minimum_trades: int | None = Field(None, ge=0)
     metrics: MetricsSection = MetricsSection()

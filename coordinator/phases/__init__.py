@@ -12,6 +12,7 @@ from ..configuration.sections import PhaseSection
 from .analysis import analysis, plan_analysis
 from .backtest import backtest, plan_backtest
 from .context import PhaseContext
+from .convergence import convergence, plan_convergence
 from .optimization import optimization, plan_optimization
 from .regime_analysis import plan_regime_analysis, regime_analysis
 from .signal_replay import plan_signal_replay, signal_replay
@@ -62,4 +63,8 @@ PHASES.register(
         frozenset({"classifier", "minimum_bars", "minimum_trades"}),
         analyzes=True,
     ),
+)
+PHASES.register(
+    "convergence",
+    PhaseType(plan_convergence, convergence, frozenset({"convergence"}), analyzes=True),
 )

@@ -56,7 +56,7 @@ class Sampler(Protocol):
 def sampler_for(
     study: OptimizationSection, axes: Sequence[Axis], directions: Sequence[str], seed: int
 ) -> Sampler:
-    """Return the sampler of a study.
+    """Return the sampler of a study, which begins at its starting point if it has one.
 
     Raises
     ------
@@ -65,11 +65,12 @@ def sampler_for(
         not installed.
     """
     require_suitable(study, axes)
+    start = tuple(axis.nearest(study.start[axis.name]) for axis in axes) if study.start else None
     if study.algorithm == "random":
-        return RandomSampler(axes, seed)
+        return RandomSampler(axes, seed, start)
     if study.algorithm == "gradient":
-        return GradientSampler(axes, directions[0], seed)
-    return OptunaSampler(study.algorithm, study.batch, axes, directions, seed)
+        return GradientSampler(axes, directions[0], seed, start)
+    return OptunaSampler(study, axes, directions, seed, start)
 
 
 def require_suitable(study: OptimizationSection, axes: Sequence[Axis]) -> None:
@@ -78,6 +79,17 @@ def require_suitable(study: OptimizationSection, axes: Sequence[Axis]) -> None:
     if name in SINGLE and len(study.objectives) > 1:
         raise ConfigurationError(
             f"optimization.objectives: {name} follows one objective; choose genetic, tpe, gp or random."
+        )
+    if study.start and name == "grid":
+        raise ConfigurationError(
+            "optimization.start: a grid tries every point, wherever it starts; remove it, or choose another "
+            "algorithm."
+        )
+    names = [axis.name for axis in axes]
+    if study.start and (others := sorted(set(study.start) ^ set(names))):
+        raise ConfigurationError(
+            f"optimization.start: must name each parameter of the search and no other ({', '.join(names)}); "
+            f"see {others[0]}."
         )
     texts = [axis.name for axis in axes if not axis.is_ordered]
     if name in ORDERED and texts:
@@ -105,12 +117,16 @@ def sampler_code(study: OptimizationSection | None) -> dict[str, str]:
 class RandomSampler:
     """Draws every value of an axis, or every part of a continuous one, with equal probability."""
 
-    def __init__(self, axes: Sequence[Axis], seed: int) -> None:
+    def __init__(self, axes: Sequence[Axis], seed: int, start: Point | None) -> None:
         self._axes = axes
         self._chance = np.random.default_rng(seed)
+        self._start = start
 
     def ask(self) -> Point | None:
         """Return the next point."""
+        if (start := self._start) is not None:
+            self._start = None
+            return start
         shares = self._chance.random(len(self._axes)).tolist()
         return tuple(axis.drawn(share) for axis, share in zip(self._axes, shares, strict=True))
 
@@ -127,9 +143,10 @@ class GradientSampler:
     A point that breaks a constraint is worse than any other.
     """
 
-    def __init__(self, axes: Sequence[Axis], direction: str, seed: int) -> None:
+    def __init__(self, axes: Sequence[Axis], direction: str, seed: int, start: Point | None) -> None:
         self._sign = 1.0 if direction == "maximize" else -1.0
-        self._ascent = ascent(axes, np.random.default_rng(seed))
+        shares = [axis.share(place) for axis, place in zip(axes, start, strict=True)] if start else None
+        self._ascent = ascent(axes, np.random.default_rng(seed), shares)
         self._wanted = next(self._ascent)
         self._values: list[float | None] = []
 
@@ -166,12 +183,17 @@ class OptunaSampler:
     """
 
     def __init__(
-        self, algorithm: str, batch: int, axes: Sequence[Axis], directions: Sequence[str], seed: int
+        self,
+        study: OptimizationSection,
+        axes: Sequence[Axis],
+        directions: Sequence[str],
+        seed: int,
+        start: Point | None,
     ) -> None:
         import optuna
 
         self._axes = axes
-        self._algorithm = algorithm
+        self._algorithm = study.algorithm
         self._maximize = [direction == "maximize" for direction in directions]
         self._worst = [0.0] * len(directions)
         self._waiting: list[optuna.Trial] = []
@@ -179,8 +201,11 @@ class OptunaSampler:
             self._space = {axis.name: _distribution(axis) for axis in axes}
             self._study = optuna.create_study(
                 directions=[_direction(name) for name in directions],
-                sampler=_made(algorithm, batch, axes, seed),
+                sampler=_made(study.algorithm, study.batch, axes, seed),
             )
+            if start is not None:
+                pairs = zip(axes, start, strict=True)
+                self._study.enqueue_trial({axis.name: _suggested(axis, place) for axis, place in pairs})
 
     def ask(self) -> Point | None:
         """Return the next point."""
@@ -253,6 +278,11 @@ def _distribution(axis: Axis) -> "optuna.distributions.BaseDistribution":
 
 def _place(axis: Axis, suggested: Place) -> Place:
     return suggested if axis.values is None else int(suggested) - (axis.first if axis.log else 0)
+
+
+def _suggested(axis: Axis, place: Place) -> Place:
+    """Return what Optuna calls a place: the inverse of `_place`."""
+    return place if axis.values is None else place + (axis.first if axis.log else 0)
 
 
 @contextmanager

@@ -39,7 +39,10 @@ WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
 NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL, *CourseSection.model_fields}
 """What a phase never takes over from the phase that it inherits from."""
-SOURCES_OF = {"signals_from": ("signal_replay",), "of": ("analysis", "regime_analysis")}
+SOURCES_OF = {
+    "signals_from": ("signal_replay",),
+    "of": tuple(name for name in PHASES if PHASES.get(name).analyzes),
+}
 """Other words for ``inherit_best_from``, and the types of phases in which they are used."""
 MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
 """Words that ``workflow.type`` may be where ``workflow.phases`` says everything."""

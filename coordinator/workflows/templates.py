@@ -6,20 +6,25 @@ run. So a run of it is resumed, replayed and forked in processes that know nothi
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...domain.errors import ConfigurationError, UnknownNameError
-from ..configuration.sources import Raw, WrittenAsText, plain, read_source, templates
+from ..configuration.sources import Raw, plain, read_source, templates
 from ..phases import PHASES
+from .first_words import in_our_words
+from .stand_ins import Earlier, Reference
 
 if TYPE_CHECKING:
     from ..result import PhaseResult
 
 FIXED = frozenset({"name", "type", "depends_on", "continue_on_failure", "timeout_seconds"})
 """What a phase's definition says, and its generator therefore can't."""
+BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+WORKFLOW, DATA = "workflow", "data"
 PARAMETERS = "parameters"
 """The setting that is for generators alone."""
 
@@ -35,70 +40,47 @@ class WorkflowType(StrEnum):
     SIGNAL_REPLAY = "signal_replay"
 
 
-class Reference(WrittenAsText):
-    """Stands for what a phase will hand on; its attributes and items stand for the parts of that.
+class WorkflowConfig(Mapping[str, object]):
+    """What is to be run, and what generators see of it: a mapping whose items are attributes, too.
 
-    Written into a configuration, ``training.best.parameters["cross.fast"]`` is the text
-    ``${training.best.parameters.cross.fast}``; ``training`` itself is the name of the phase. Nothing can be
-    computed or decided with it, since the phase has not run; an attempt raises `ConfigurationError`.
+    Parameters
+    ----------
+    workflow_type
+        Name of a template, or a type of phase; the item ``workflow``.
+    parameters
+        For generators alone.
+    data_config
+        The item ``data``.
+    settings
+        Whatever else may stand beside ``workflow``.
 
     Examples
     --------
-    >>> training = Reference("training")
-    >>> str(training.best.parameters["cross.fast"]), str(training["folds"][0]), str(training)
-    ('${training.best.parameters.cross.fast}', '${training.folds.0}', 'training')
+    >>> config = WorkflowConfig("tuning", parameters={"days": 20}, data_config={"file": "sp500.csv"})
+    >>> config.parameters["days"], config.data_config, dict(config)["data"]
+    (20, {'file': 'sp500.csv'}, {'file': 'sp500.csv'})
     """
 
-    __slots__ = ("_phase", "_steps")
-
-    def __init__(self, phase: str, steps: tuple[str, ...] = ()) -> None:
-        self._phase = phase
-        self._steps = steps
-
-    def __getattr__(self, name: str) -> "Reference":
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self[name]
-
-    def __getitem__(self, key: str | int) -> "Reference":
-        return Reference(self._phase, (*self._steps, str(key)))
-
-    def __str__(self) -> str:
-        return "${" + ".".join((self._phase, *self._steps)) + "}" if self._steps else self._phase
-
-    def __repr__(self) -> str:
-        return f"Reference({str(self)!r})"
-
-    def _computed(self, *_: object) -> NoReturn:
-        path = ".".join((self._phase, *self._steps))
-        raise ConfigurationError(
-            f"{path}: is not known before the phase {self._phase!r} has run, so a config_generator can't "
-            f"compute with it; write an expression, as in '${{{path} * 2}}', or a condition as `when`."
-        )
-
-    __bool__ = __iter__ = __len__ = __int__ = __float__ = __index__ = _computed
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _computed
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _computed
-    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __pow__ = _computed
-    __hash__ = object.__hash__
-
-
-class Settings(Mapping[str, object]):
-    """What stands beside ``workflow``, in its long form; read as items or attributes.
-
-    ``parameters`` is there for generators alone; it is empty where nothing was stated.
-    """
-
-    def __init__(self, written: Mapping[str, object]) -> None:
-        self._written = {PARAMETERS: {}, **written}
+    def __init__(
+        self,
+        workflow_type: str,
+        parameters: Mapping[str, object] | None = None,
+        data_config: Mapping[str, object] | None = None,
+        **settings: object,
+    ) -> None:
+        given = {WORKFLOW: str(workflow_type), PARAMETERS: parameters, DATA: data_config}
+        self._written = {**settings, **{key: value for key, value in given.items() if value is not None}}
 
     def __getitem__(self, key: str) -> object:
         return self._written[key]
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("_") or name not in self._written:
+        key = {"data_config": DATA, "workflow_type": WORKFLOW}.get(name, name)
+        if key in (PARAMETERS, DATA):
+            return self.__dict__["_written"].get(key, {})
+        if name.startswith("_") or key not in self._written:
             raise AttributeError(f"no setting {name!r} stands beside `workflow`")
-        return self._written[name]
+        return self._written[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._written)
@@ -117,10 +99,11 @@ class WorkflowPhaseDefinition(msgspec.Struct, frozen=True):
     workflow_type
         Its type: a `WorkflowType`, or any name that ``type`` of a phase may have.
     config_generator
-        Returns the other keys of the phase as a mapping. It is called while the workflow is loaded, with the
-        `Settings` and one `Reference` for each phase in ``depends_on``, in that order. It describes the phase
-        and can't compute with results, which are not there yet; an expression such as
-        ``"${training.trials // 2}"`` can.
+        Returns the other keys of the phase as a mapping, in the words of the configuration or of the first
+        design documents. It is called while the workflow is loaded, with the `WorkflowConfig` and one
+        `Reference` for each phase in ``depends_on``, in that order; where that names none, it may take the
+        results of all phases before it, as `Earlier`. It describes the phase and can't compute with results,
+        which are not there yet; an expression such as ``"${training.trials // 2}"`` can.
     depends_on
         Names of the phases that must have ended before.
     continue_on_failure
@@ -152,8 +135,8 @@ class CompositeWorkflowTemplate(msgspec.Struct, frozen=True):
     """
 
     name: str
-    description: str
-    phases: Sequence[WorkflowPhaseDefinition]
+    description: str = ""
+    phases: Sequence[WorkflowPhaseDefinition] = ()
     aggregation_strategy: Callable[[Mapping[str, "PhaseResult"]], object] | None = None
 
 
@@ -229,10 +212,20 @@ def in_plain_words(template: CompositeWorkflowTemplate, raw: Raw) -> Raw:
         A generator failed, or returned something other than a mapping of plain values and references, or
         what its definition says.
     """
-    settings = Settings({key: value for key, value in raw.items() if key != "workflow"})
-    phases = [_phase(phase, settings, f"{template.name}.{phase.name}") for phase in template.phases]
+    settings = WorkflowConfig(
+        template.name,
+        raw.get(PARAMETERS),
+        raw.get(DATA),
+        **{key: value for key, value in raw.items() if key not in (WORKFLOW, PARAMETERS, DATA)},
+    )
+    phases: dict[str, Raw] = {}
+    names = [phase.name for phase in template.phases]
+    for number, phase in enumerate(template.phases):
+        where = f"{template.name}.{phase.name}"
+        written = _phase(phase, settings, Earlier(names[:number], where), where)
+        phases |= {str(each["name"]): each for each in in_our_words(written, raw, phases)}
     kept = {key: value for key, value in raw.items() if key != PARAMETERS}
-    return {"name": template.name, **kept, "workflow": phases}
+    return {"name": template.name, **kept, WORKFLOW: [*phases.values()]}
 
 
 def aggregation_of(source: str | Path | Mapping[str, object]) -> Callable[..., object] | None:
@@ -243,9 +236,12 @@ def aggregation_of(source: str | Path | Mapping[str, object]) -> Callable[..., o
     return None
 
 
-def _phase(phase: WorkflowPhaseDefinition, settings: Settings, where: str) -> Raw:
+def _phase(phase: WorkflowPhaseDefinition, settings: WorkflowConfig, earlier: Earlier, where: str) -> Raw:
+    given: list[Reference] | list[Earlier] = [Reference(name) for name in phase.depends_on]
     try:
-        written = phase.config_generator(settings, *map(Reference, phase.depends_on))
+        if not given and _takes(phase.config_generator, 2):
+            given = [earlier]
+        written = phase.config_generator(settings, *given)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise ConfigurationError(
             f"{where}: its config_generator failed; {type(error).__name__}: {error}. It is called with the "
@@ -263,3 +259,13 @@ def _phase(phase: WorkflowPhaseDefinition, settings: Settings, where: str) -> Ra
         course["timeout_seconds"] = phase.timeout_seconds
     known = {"name": phase.name, "type": str(phase.workflow_type), "depends_on": [*phase.depends_on]}
     return {**known, **course, **plain(written)}
+
+
+def _takes(generator: Callable[..., object], count: int) -> bool:
+    """Say whether a generator takes so many arguments and no fewer."""
+    try:
+        places = signature(generator).parameters.values()
+    except ValueError:
+        return False
+    needed = [place for place in places if place.default is place.empty and place.kind in BY_PLACE]
+    return len(needed) == count

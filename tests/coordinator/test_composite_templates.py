@@ -15,7 +15,8 @@ from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.result import WorkflowResult
 from admf.coordinator.streams.run_history import run_history
 from admf.coordinator.workflows.loading import load_workflow
-from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES, Reference
+from admf.coordinator.workflows.stand_ins import Reference
+from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES
 from admf.domain.errors import AdmfError, ConfigurationError, UnknownNameError
 
 EXAMPLE = re.findall(
@@ -315,7 +316,6 @@ def test_a_part_of_an_output_that_there_is_not_is_refused_with_the_nearest_one(
     [
         lambda trials: trials + 1,
         lambda trials: 2 * trials,
-        lambda trials: trials > 3,
         lambda trials: trials == 3,
         lambda trials: 1 if trials else 2,
         lambda trials: list(trials),
@@ -328,3 +328,16 @@ def test_nothing_can_be_computed_with_what_is_not_known_yet(computed: Callable[[
         computed(Reference("training").trials)
     assert "training.trials: is not known before the phase 'training' has run" in str(caught.value)
     assert "${training.trials * 2}" in str(caught.value)
+
+
+def test_a_comparison_is_a_condition_that_nothing_can_be_decided_by() -> None:
+    trials, sharpe = Reference("training").trials, Reference("training")["sharpe"]
+    assert str(trials >= 3) == "training.trials >= 3"
+    assert str(1.5 > sharpe) == "training.metrics.sharpe_ratio < 1.5"  # noqa: SIM300
+    assert str(sharpe <= Reference("refine").best.sharpe_ratio) == (
+        "training.metrics.sharpe_ratio <= refine.best.sharpe_ratio"
+    )
+    with pytest.raises(ConfigurationError, match="write it as `when` or 'enabled' of a phase"):
+        bool(trials < 3)
+    with pytest.raises(ConfigurationError, match="can be compared with numbers and references, was '3'"):
+        trials > "3"  # noqa: B015

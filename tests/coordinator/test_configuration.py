@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from admf.coordinator.configuration.classifier_section import ClassifierSection, FitSection
+from admf.coordinator.configuration.convergence_section import ConvergenceSection
 from admf.coordinator.configuration.reading import read_section
 from admf.coordinator.configuration.sections import (
     AnalysisSection,
@@ -49,6 +50,7 @@ SECTIONS = {
     "`walk_forward`": WalkForwardSection,
     "`analysis`": AnalysisSection,
     "`classifier`": ClassifierSection,
+    "`convergence`": ConvergenceSection,
     "`classifier.fit`": FitSection,
     "`metrics`": MetricsSection,
 }
