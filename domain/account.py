@@ -55,6 +55,15 @@ def gross_at(desk: Desk, t: int, row: int, without: int) -> float:
 
 
 @compiled_lean
+def holds(desk: Desk) -> bool:
+    """Say whether there is any position."""
+    for s in range(desk.holdings.size):  # noqa: SIM110
+        if desk.holdings[s].position != 0.0:
+            return True
+    return False
+
+
+@compiled_lean
 def place(
     desk: Desk,
     holding: Holding,
@@ -77,6 +86,8 @@ def place(
     order.target, order.limit, order.stop = target, limit, stop
     state.orders = row + 1
     state.open += 1
+    if wish != NONE:
+        holding.wish = wish
     if target == 0.0:
         holding.closing, holding.closing_left = row, np.nan
     else:
@@ -92,6 +103,23 @@ def conclude(state: State, holding: Holding, order: Order, t: int, outcome: int)
     else:
         holding.opening = NONE
     state.open -= 1
+
+
+@compiled_lean
+def take_over(desk: Desk, t: int, w: int) -> None:
+    """Take over the sizes and exits of another leg, and order positions to be brought to another size."""
+    state, rules, turn = desk.state, desk.rules, desk.wishes[w]
+    resized = state.size != turn.target or rules.sizing != turn.volatility
+    state.size, state.trailing_stop = turn.target, turn.limit
+    state.stop_loss, state.take_profit = turn.stop_loss, turn.take_profit
+    rules.max_drawdown, rules.sizing = turn.stop, int(turn.volatility)
+    for s in range(desk.holdings.size):
+        holding = desk.holdings[s]
+        if not resized or holding.position == 0.0 or holding.opening != NONE or holding.closing != NONE:
+            continue
+        target = desk.wishes[holding.wish].target
+        if target * holding.position > 0.0:
+            place(desk, holding, t, s, target, MARKET, np.nan, np.nan, holding.wish)
 
 
 @compiled_lean

@@ -9,6 +9,8 @@ class Segment(IntEnum):
     WHOLE = 0
     TRAIN = 1
     TEST = 2
+    STITCHED = 3
+    """Test windows one after the other, in one account."""
 
 
 class DenialRule(IntEnum):

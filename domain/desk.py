@@ -79,7 +79,8 @@ class Rules:
 class Wish:
     """A target exposure that a portfolio wishes for at the close of a bar.
 
-    Its volatility, and the prices (NaN for none), are read only where rules say so.
+    Its volatility, and the prices (NaN for none), are read only where rules say so. One for the symbol -1
+    states sizes and exits; see `admf.domain.stitching`.
     """
 
     bar: int
@@ -150,6 +151,8 @@ class Holding:
         The row of the open order that closes the position, -1 for none, and the quantity that is left of it.
     opening, opening_left, opening_type
         The same of the order that opens one, NaN until it is decided, and the type that it has by now.
+    wish
+        The row of the last wish that an order followed.
     """
 
     position: float
@@ -166,6 +169,7 @@ class Holding:
     opening: int
     opening_left: float
     opening_type: int
+    wish: int
 
 
 class State:

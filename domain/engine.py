@@ -26,6 +26,7 @@ from .execution import SizingRule
 from .market import Market
 from .measurement import Measures, Spans
 from .metrics import METRICS
+from .stitching import first_settings, joined_changes, with_turns
 from .strategies import PRICES
 from .sweep import run_containers
 from .targets import Changes, merge_wishes, slot_changes
@@ -72,7 +73,14 @@ def simulate(topology: Topology, market: Market, containers: Containers) -> Iter
     StrategyError
         A strategy raised, or returned something else than one target exposure in [-1, 1] per bar.
     """
-    lines, warm = _lines(topology, market, containers)
+    legs = containers.legs
+    lines, warm = _lines(topology, market, containers if legs is None else legs)
+    if legs is not None:
+        lines = [
+            line._replace(changes=joined_changes(line.changes, legs, market.panel, line.symbol))
+            for line in lines
+        ]
+        warm = warm[legs.starts]
     yield from simulate_signals(topology, market, containers, lines, warm)
 
 
@@ -95,8 +103,12 @@ def simulate_signals(
     if SignalsEmitted in kinds:
         yield from _signals(lines, ids)
     wishes, wish_ends = _wishes(lines, topology, market, containers)
+    settings = _settings(topology, containers if containers.legs is None else containers.legs)
+    if containers.legs is not None:
+        wishes, wish_ends = with_turns(wishes, wish_ends, settings, containers.legs)
+        settings = first_settings(settings, containers.legs)
     rules = _rules(topology, market, _have_prices(lines))
-    book = _simulated(topology, market, containers, wishes, wish_ends, rules, warm)
+    book = _simulated(topology, market, containers, wishes, wish_ends, rules, settings, warm)
     priced = bool(rules["priced"][0]) or _has_exits(topology, containers)
     yield from (event for event in _events(book, market, ids, priced) if isinstance(event, kinds))
     yield TrialsCompleted(
@@ -231,6 +243,7 @@ def _simulated(
     wishes: Records,
     wish_ends: Int64,
     rules: Records,
+    settings: Float64,
     warm: Int64,
 ) -> Book:
     """Simulate and measure containers, with as much room for rows as it takes."""
@@ -239,7 +252,6 @@ def _simulated(
     orders, fills, charges = np.empty(rows, ORDER), np.empty(rows, FILL), np.empty(0, CHARGE)
     ends, metrics = np.zeros((count, 3), np.int64), np.empty((count, len(METRICS)))
     spans = Spans(containers.first_bar.astype(np.int64), containers.stop_bar.astype(np.int64), warm)
-    settings = _settings(topology, containers)
     measures = Measures(int(topology.profile), topology.bars_per_year)
     state, holdings = np.zeros(1, STATE), np.empty(symbols, HOLDING)
     time, grid, _ = market.prices
@@ -281,9 +293,9 @@ def _rules(topology: Topology, market: Market, priced: bool) -> Records:
 def _settings(topology: Topology, containers: Containers) -> Float64:
     """Size; stop loss, take profit, trailing stop, largest drawdown as fractions; the sizing rule.
 
-    Shape (n_containers, 6).
+    Last 1 or 0 for whether it has exits, and a largest drawdown. Shape (n_rows, 8).
     """
-    settings = np.empty((len(containers), 6))
+    settings = np.empty((len(containers), 8))
     settings[:, 5] = topology.sizer.rule
     for number, (name, value) in enumerate(topology.risk_parameters.items()):
         varied = containers.parameters.get(name)
@@ -294,6 +306,8 @@ def _settings(topology: Topology, containers: Containers) -> Float64:
     settings[:, 1:5] /= 100.0
     if MAX_DRAWDOWN not in containers.parameters:
         settings[:, 4] = topology.limits.max_drawdown
+    settings[:, 6] = (settings[:, 1:4] > 0.0).any(axis=1)
+    settings[:, 7] = settings[:, 4] > 0.0
     return settings
 
 

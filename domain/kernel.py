@@ -17,8 +17,10 @@ from .account import (
     equity_at,
     execute,
     gross_at,
+    holds,
     place,
     reduces,
+    take_over,
 )
 from .bars import DAY
 from .codes import CancelReason, DenialRule, OrderType
@@ -266,6 +268,9 @@ def _follow_wish(desk: Desk, t: int, w: int) -> None:
     """Place the orders that bring a position to a wished target: none, one, or two for a reversal."""
     wish = desk.wishes[w]
     s, target = wish.symbol, wish.target
+    if s == NONE:
+        take_over(desk, t, w)
+        return
     holding = desk.holdings[s]
     position = holding.position
     if holding.opening != NONE:
@@ -299,14 +304,6 @@ def _end(desk: Desk, t: int, row: int) -> None:
         if holding.position != 0.0:
             place(desk, holding, t, s, 0.0, LAST_BAR, np.nan, np.nan, NONE)
             execute(desk, holding, CLOSES, t, s, desk.grid[row, s, t], row, SLIPS)
-
-
-@compiled_lean
-def _holds(desk: Desk) -> bool:
-    for s in range(desk.holdings.size):  # noqa: SIM110
-        if desk.holdings[s].position != 0.0:
-            return True
-    return False
 
 
 @compiled_lean
@@ -387,7 +384,7 @@ def simulate_container(desk: Desk, first: int, stop: int, wish: int, last_wish: 
         if state.watched != 0:
             _watch(desk, t)
         wish = _close_bar(desk, t, wish, last_wish)
-        followed = (state.watched != 0 or rules.charged != 0) and (state.cash < 0.0 or _holds(desk))
+        followed = (state.watched != 0 or rules.charged != 0) and (state.cash < 0.0 or holds(desk))
         if state.open > 0 or rules.supervised != 0 or followed:
             t += 1
         else:

@@ -62,9 +62,10 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     objective, direction
         The metric that ``best`` was chosen by, and ``maximize`` or ``minimize``; empty where nothing was.
     best
-        The chosen trial; the only one of a phase that ran a single container.
+        The chosen trial; the only one of a phase that ran a single container; with folds the account that
+        trades their test windows one after the other, with the parameters that it ends with.
     metrics
-        Headline metrics: those of ``best``, or the mean over the folds' test segments.
+        Headline metrics: those of ``best``.
     trials
         Number of trials that were simulated to find ``best``.
     folds

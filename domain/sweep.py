@@ -17,11 +17,11 @@ def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
     state.size, state.stop_loss = settings[0], settings[1]
     state.take_profit, state.trailing_stop = settings[2], settings[3]
     rules.max_drawdown, rules.sizing = settings[4], int(settings[5])
-    rules.supervised = int(rules.margined != 0 or rules.max_drawdown > 0.0 or rules.daily_loss > 0.0)
+    rules.supervised = int(rules.margined != 0 or settings[7] > 0.0 or rules.daily_loss > 0.0)
     state.gains = state.pains = 0.0
     state.wins = state.losses = state.open = state.halt = state.full = 0
     state.day = -1
-    state.watched = int(desk.rules.priced != 0 or settings[1] > 0.0 or settings[2] > 0.0 or settings[3] > 0.0)
+    state.watched = int(rules.priced != 0 or settings[6] > 0.0)
     state.orders, state.fills, state.charges = rows[0], rows[1], rows[2]
     for s in range(desk.holdings.size):
         holding = desk.holdings[s]
@@ -29,7 +29,7 @@ def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
         holding.best = holding.used = 0.0
         holding.stop = holding.target = np.nan
         holding.entered = 0
-        holding.closing = holding.opening = -1
+        holding.closing = holding.opening = holding.wish = -1
 
 
 @compiled
@@ -57,8 +57,8 @@ def run_containers(
     wish_ends
         The row after each container's last wish.
     settings
-        Per container: size, stop loss, take profit, trailing stop, largest drawdown, sizing rule; shape
-        (n_containers, 6).
+        Per container: size, stop loss, take profit, trailing stop, largest drawdown, sizing rule; and more
+        than zero where it ever has exits, and a largest drawdown; shape (n_containers, 8).
     capital
         Cash of each container before its first fill.
     measures

@@ -49,7 +49,8 @@ class Containers(msgspec.Struct, frozen=True, kw_only=True):
     """Containers in columns: one row each, with consecutive ids from ``first_id``.
 
     ``parameters`` holds the values that differ from the topology's own, by qualified name such as
-    ``cross.fast``; the other columns are those of `TrialsCompleted`.
+    ``cross.fast``; the other columns are those of `TrialsCompleted`. With ``legs``, containers trade some
+    windows one after the other, and these parameters are those of the last one.
     """
 
     first_id: int
@@ -58,6 +59,7 @@ class Containers(msgspec.Struct, frozen=True, kw_only=True):
     first_bar: Int32
     stop_bar: Int32
     parameters: Mapping[str, Column]
+    legs: "Legs | None" = None
 
     def __len__(self) -> int:
         return self.fold.size
@@ -72,11 +74,40 @@ class Containers(msgspec.Struct, frozen=True, kw_only=True):
             first_bar=self.first_bar[rows],
             stop_bar=self.stop_bar[rows],
             parameters={name: column[rows] for name, column in self.parameters.items()},
+            legs=self.legs.of(start, stop) if self.legs is not None else None,
         )
 
     def row(self, index: int) -> dict[str, Scalar]:
         """Return the parameters of one container."""
         return {name: column[index].item() for name, column in self.parameters.items()}
+
+
+class Legs(Containers, frozen=True, kw_only=True):
+    """The windows of containers, one row each, in the order of their ``owner`` and of time.
+
+    ``owner`` is the row of a container. Its legs don't overlap; where two of them touch, its positions are
+    carried on, and where they don't, it is flat in between. Each leg has its own parameters.
+    """
+
+    owner: Int32
+
+    @property
+    def starts(self) -> Int64:
+        """The row of each container's first leg, shape (n_containers,)."""
+        return np.flatnonzero(np.diff(self.owner, prepend=-1))
+
+    def of(self, start: int, stop: int) -> "Legs":
+        """Return the legs of the containers at rows ``start`` to ``stop`` (excluded)."""
+        rows = (self.owner >= start) & (self.owner < stop)
+        return Legs(
+            first_id=self.first_id,
+            fold=self.fold[rows],
+            segment=self.segment[rows],
+            first_bar=self.first_bar[rows],
+            stop_bar=self.stop_bar[rows],
+            parameters={name: column[rows] for name, column in self.parameters.items()},
+            owner=self.owner[rows] - np.int32(start),
+        )
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,10 +183,11 @@ def _distinct_rows(columns: list[Column], count: int) -> tuple[Int64, Int64]:
 
 def needed_features(topology: Topology, containers: Containers) -> tuple[Feature, ...]:
     """Infer the distinct features that these containers need, in a fixed order."""
+    rows = containers if containers.legs is None else containers.legs
     found = {
         feature
         for slot in topology.slots
-        for features, _ in distinct_features(topology, slot, containers).values()
+        for features, _ in distinct_features(topology, slot, rows).values()
         for feature in features
     }
     return tuple(sorted(found, key=lambda spec: (spec.name, str(spec.parameters), spec.timeframe)))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from ...domain.bars import DAY, Bars, iso_time
-from ...domain.codes import CancelReason, DenialRule, OrderType
+from ...domain.codes import CancelReason, DenialRule, OrderType, Segment
 from ...domain.errors import ConfigurationError
 from ...domain.events import (
     InterestCharged,
@@ -274,7 +274,7 @@ class CausalChain:
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
         container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))
         slot = self._topology.slots[int(event.strategy[row])]
-        parameters = self._topology.resolve(slot, self._parameters(container))
+        parameters = self._topology.resolve(slot, self._parameters(container, self._place(symbol, bar)))
         values: dict[str, Scalar] = {
             "container": container,
             **self.named(symbol),
@@ -302,9 +302,21 @@ class CausalChain:
                 values[f"{name} before"] = float(column[bar - 1]) if bar else float("nan")
             yield Explanation("", f"feature {argument} = {spec}", values)
 
-    def _parameters(self, container: int) -> dict[str, Scalar]:
+    def _parameters(self, container: int, place: int | None = None) -> dict[str, Scalar]:
+        """Return the parameters of a container, or those that it had at a place on the timeline."""
         for _, trials, row in self.rows(TrialsCompleted, container):
+            if place is not None and trials.segment[row] == Segment.STITCHED:
+                return self._tested(place)
             return {name: column[row].item() for name, column in trials.parameters.items()}
+        return {}
+
+    def _tested(self, place: int) -> dict[str, Scalar]:
+        """Return the parameters of the fold that is tested at a place on the timeline."""
+        for recorded in self._store.read(self.stream, topics=(TrialsCompleted.__name__,)):
+            if isinstance(trials := recorded.event, TrialsCompleted):
+                inside = (trials.first_bar <= place) & (place < trials.stop_bar)
+                for row in np.flatnonzero(inside & (trials.segment == Segment.TEST)):
+                    return {name: column[row].item() for name, column in trials.parameters.items()}
         return {}
 
 

@@ -28,19 +28,29 @@ def output_faults(
     if output.folds:
         for fold in output.folds:
             yield from _fold_faults(output, fold, trials, study)
-        tests = [fold.test.metrics for fold in output.folds]
-        expected = {name: float(np.mean([metrics[name] for metrics in tests])) for name in tests[0]}
-        if not _same(output.best, output.folds[-1].test):
-            yield "its best trial must be the test of the last fold."
+        yield from _stitched_faults(output, trials)
     else:
         everything = np.ones(trials.container.size, np.bool_)
         yield from _not_best(output, output.best, trials, study, everything, "the phase")
-        expected = output.best.metrics if output.best else {}
-    if not _same(output.metrics, expected):
-        yield "its metrics must be those of its best trial, or the mean over the tests of its folds."
-    searched = trials.segment != Segment.TEST
-    if output.trials != (np.count_nonzero(searched) or trials.container.size):
+    if not _same(output.metrics, output.best.metrics if output.best else {}):
+        yield "its metrics must be those of its best trial."
+    searched = (trials.segment != Segment.TEST) & (trials.segment != Segment.STITCHED)
+    if output.trials != (np.count_nonzero(searched) or np.count_nonzero(trials.segment == Segment.TEST)):
         yield f"it counts {output.trials} trials, and {np.count_nonzero(searched)} were simulated."
+
+
+def _stitched_faults(output: PhaseOutput, trials: TrialsCompleted) -> Iterator[str]:
+    """Check that its best trial is the account that trades the tests one after the other."""
+    rows = np.flatnonzero(trials.segment == Segment.STITCHED)
+    if rows.size != 1 or output.best is None or output.best.container != trials.container[rows[0]]:
+        yield "its best trial must be the one account that trades the tests of all folds."
+        return
+    tests = trials.segment == Segment.TEST
+    window = trials.first_bar[rows[0]], trials.stop_bar[rows[0]]
+    if window != (trials.first_bar[tests].min(), trials.stop_bar[tests].max()):
+        yield "its best trial must trade from the first bar of the first test to the end of the last one."
+    if not _same(output.best.parameters, output.folds[-1].test.parameters):
+        yield "its best trial must end with the parameters of the last fold."
 
 
 def _named_trials(output: PhaseOutput) -> Iterator[Trial]:

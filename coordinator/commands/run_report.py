@@ -187,7 +187,7 @@ def _columns(result: WorkflowResult) -> Iterator[Column]:
             )
             cells = {"from": first, "to": last, "trials": f"{len(output.folds):,}"}
             logged = {}
-        sample = "mean out of sample" if output.folds else ""
+        sample = "out of sample" if output.folds else ""
         yield Column(phase.name, sample, {**cells, **_headline(output.metrics), **logged})
 
 

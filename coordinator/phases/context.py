@@ -1,6 +1,6 @@
 """What a phase may touch: its section, its topology, the bars, and a way to simulate containers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -9,7 +9,7 @@ from ...domain.bars import Window
 from ...domain.codes import Segment
 from ...domain.events import Column, Event, Trial, TrialsCompleted
 from ...domain.panel import Panel
-from ...domain.topology import Containers, Topology
+from ...domain.topology import Containers, Legs, Topology
 from ..configuration.sections import PhaseSection
 from ..streams.earlier_signals import Source
 from ..streams.earlier_trials import EarlierPhase
@@ -69,7 +69,7 @@ def containers_over(
     )
 
 
-def joined_containers(parts: list[Containers]) -> Containers:
+def joined_containers(parts: Sequence[Containers]) -> Containers:
     """Put containers with consecutive ids and the same parameters one after the other."""
     return Containers(
         first_id=parts[0].first_id,
@@ -80,6 +80,30 @@ def joined_containers(parts: list[Containers]) -> Containers:
         parameters={
             name: np.concatenate([part.parameters[name] for part in parts]) for name in parts[0].parameters
         },
+    )
+
+
+def accounts_over(members: Sequence[Containers], first_id: int) -> Containers:
+    """Return one account for each of `members`, which trades the windows of its rows one after the other."""
+    rows, counts = joined_containers(members), [len(each) for each in members]
+    last = np.cumsum(counts) - 1
+    legs = Legs(
+        first_id=first_id,
+        fold=rows.fold,
+        segment=rows.segment,
+        first_bar=rows.first_bar,
+        stop_bar=rows.stop_bar,
+        parameters=rows.parameters,
+        owner=np.repeat(np.arange(len(members), dtype=np.int32), counts),
+    )
+    return Containers(
+        first_id=first_id,
+        fold=np.full(len(members), -1, np.int16),
+        segment=np.full(len(members), Segment.STITCHED, np.int8),
+        first_bar=rows.first_bar[legs.starts],
+        stop_bar=rows.stop_bar[last],
+        parameters={name: column[last] for name, column in rows.parameters.items()},
+        legs=legs,
     )
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from ...domain.bars import Window, iso_time
 from ...domain.codes import Segment
 from ...domain.errors import ConfigurationError
@@ -13,7 +11,7 @@ from ...domain.search_space import column_of
 from ...domain.topology import Containers, Topology
 from ..configuration.sections import PhaseSection, WalkForwardSection
 from .backtest import backtest
-from .context import PhaseContext, containers_over, joined_containers, trial_at
+from .context import PhaseContext, accounts_over, containers_over, joined_containers, trial_at
 from .rules import objectives_of
 from .study import Stretch, findings, planned_study
 
@@ -41,21 +39,25 @@ def validation(context: PhaseContext) -> PhaseOutput:
     """Validate out of sample.
 
     With ``walk_forward``, each fold tests, on the bars after its train window, the parameters that were best
-    on it; without an ``optimization`` the configured parameters are tested on each fold. Otherwise the
+    on it; without an ``optimization`` the configured parameters are tested on each fold. At last one account
+    trades all test windows one after the other, with the parameters of each fold in its window. Otherwise the
     configured or inherited parameters are simulated over the whole period.
     """
     section = context.section
     if section.walk_forward is None:
         return backtest(context)
     folds = fold_windows(section.walk_forward, context.window)
-    if section.optimization is None:
-        tests = context.simulate(context.planned)
-        return _output(context, folds, [None] * len(folds), tests, len(context.planned))
-    found = findings(context, section.optimization, _train_stretches(folds))
-    best = [finding.best for finding in found]
-    trials = sum(finding.trials for finding in found)
-    tests = context.simulate(_test_containers(folds, _chosen(best), trials))
-    return _output(context, folds, best, tests, trials)
+    best: list[Trial] | list[None] = [None] * len(folds)
+    trials = len(context.planned)
+    planned = context.planned
+    if section.optimization is not None:
+        found = findings(context, section.optimization, _train_stretches(folds))
+        best = [finding.best for finding in found]
+        trials = sum(finding.trials for finding in found)
+        planned = _test_containers(folds, _chosen(best), trials)
+    tests = context.simulate(planned)
+    stitched = context.simulate(accounts_over([planned], planned.first_id + len(planned)))
+    return _output(context, folds, best, tests, trial_at(stitched, 0), trials)
 
 
 def _chosen(best: list[Trial]) -> dict[str, Column]:
@@ -96,6 +98,7 @@ def _output(
     folds: tuple[FoldWindows, ...],
     best: list[Trial] | list[None],
     tests: TrialsCompleted,
+    stitched: Trial,
     trials: int,
 ) -> PhaseOutput:
     time = context.panel.time
@@ -116,8 +119,8 @@ def _output(
     return PhaseOutput(
         objective=objective,
         direction=direction,
-        best=steps[-1].test,
-        metrics={name: float(np.mean(column)) for name, column in tests.metrics.items()},
+        best=stitched,
+        metrics=stitched.metrics,
         trials=trials,
         folds=steps,
     )

@@ -14,19 +14,20 @@ import msgspec
 import numpy as np
 
 from ...domain.errors import AdmfError, StrategyError
-from ...domain.events import TrialsCompleted
-from ...domain.topology import Containers
+from ...domain.events import Int32, TrialsCompleted
+from ...domain.topology import Containers, Legs
 from ...eventstore.codec import EncodedEvent, decode, encode
 from .shards import PublishedSimulation
 
 
 class Request(msgspec.Struct, frozen=True, tag="request"):
-    """A shard to simulate: its containers are encoded like the trials that they will become."""
+    """A shard to simulate: its containers, and their legs, are encoded like trials."""
 
     section: str
     folder: str
     published: str
     containers: bytes
+    legs: bytes
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -44,17 +45,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 def request_for(simulation: PublishedSimulation, shard: Containers) -> Request:
     """Describe a shard so that another process can simulate it."""
-    trials = TrialsCompleted(
-        container=np.arange(shard.first_id, shard.first_id + len(shard), dtype=np.int32),
-        fold=shard.fold,
-        segment=shard.segment,
-        first_bar=shard.first_bar,
-        stop_bar=shard.stop_bar,
-        parameters=dict(shard.parameters),
-        metrics={},
-    )
+    ids = np.arange(shard.first_id, shard.first_id + len(shard), dtype=np.int32)
+    legs = b"" if shard.legs is None else _encoded(shard.legs, shard.legs.owner)
     return Request(
-        simulation.section, str(simulation.folder), str(simulation.published), encode(trials).payload
+        simulation.section, str(simulation.folder), str(simulation.published), _encoded(shard, ids), legs
     )
 
 
@@ -78,21 +72,48 @@ def receive(pipe: IO[bytes]) -> Request | Done | Failed | None:
 def answer(request: Request) -> Done | Failed:
     """Simulate the shard of a request."""
     simulation = PublishedSimulation(request.section, Path(request.folder), Path(request.published))
-    trials = decode(TrialsCompleted.__name__, 1, request.containers)
-    if not isinstance(trials, TrialsCompleted):
-        return Failed(f"a shard must hold trials, was {type(trials).__name__}.", strategy=False)
+    rows = _decoded(request.containers)
     shard = Containers(
-        first_id=int(trials.container[0]),
-        fold=trials.fold,
-        segment=trials.segment,
-        first_bar=trials.first_bar,
-        stop_bar=trials.stop_bar,
-        parameters=trials.parameters,
+        first_id=int(rows.owner[0]),
+        fold=rows.fold,
+        segment=rows.segment,
+        first_bar=rows.first_bar,
+        stop_bar=rows.stop_bar,
+        parameters=rows.parameters,
+        legs=_decoded(request.legs) if request.legs else None,
     )
     try:
         return Done(simulation(shard))
     except AdmfError as error:
         return Failed(str(error), strategy=isinstance(error, StrategyError))
+
+
+def _encoded(containers: Containers, ids: Int32) -> bytes:
+    trials = TrialsCompleted(
+        container=ids,
+        fold=containers.fold,
+        segment=containers.segment,
+        first_bar=containers.first_bar,
+        stop_bar=containers.stop_bar,
+        parameters=dict(containers.parameters),
+        metrics={},
+    )
+    return encode(trials).payload
+
+
+def _decoded(payload: bytes) -> Legs:
+    trials = decode(TrialsCompleted.__name__, 1, payload)
+    if not isinstance(trials, TrialsCompleted):
+        raise AdmfError(f"a shard must hold trials, was {type(trials).__name__}.")
+    return Legs(
+        first_id=0,
+        fold=trials.fold,
+        segment=trials.segment,
+        first_bar=trials.first_bar,
+        stop_bar=trials.stop_bar,
+        parameters=trials.parameters,
+        owner=trials.container,
+    )
 
 
 def main() -> None:

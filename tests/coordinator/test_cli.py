@@ -180,7 +180,7 @@ def test_show_adds_top_trials_and_folds(here):
     assert len(values) == 6
     folds = admf("show", runs["folds"]).stdout
     assert "mean in sample" in folds
-    assert "mean out of sample" in folds
+    assert "  out of sample" in folds
     assert "validation: 5 folds" in folds
 
 
