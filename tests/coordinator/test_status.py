@@ -192,7 +192,7 @@ def test_more_trials_than_planned_raise_the_plan(coordinator: Coordinator, folde
     events = [recorded.event for recorded in store.read(f"{run}/folds")]
     store.append(Head("copy/folds"), events, correlation_id="copy", causation_id="")
     status = run_status(store, "copy")
-    assert (status.shards, status.trials, status.planned) == (2, 6, 6)
+    assert (status.shards, status.trials, status.planned) == (3, 7, 7)
 
 
 @pytest.fixture

@@ -233,7 +233,7 @@ def test_an_output_that_does_not_follow_from_the_trials_is_found(
 
 
 @pytest.mark.parametrize("template", ["walk_forward"])
-def test_a_fold_that_tests_other_parameters_than_the_best_is_found(folder: Path, template: str) -> None:
+def test_a_fold_that_tests_other_parameters_than_the_best_and_another_account_are_found(folder: Path, template: str) -> None:
     with Coordinator("memory://") as coordinator:
         run = coordinator.execute_workflow(template).run
         store = coordinator.workspace.store
@@ -242,9 +242,12 @@ def test_a_fold_that_tests_other_parameters_than_the_best_is_found(folder: Path,
         folds = last.output.folds
         best = msgspec.structs.replace(folds[1], best=folds[2].best)
         test = msgspec.structs.replace(folds[1], test=folds[2].test)
-        for number, fold in enumerate((best, test)):
+        forged = [
+            msgspec.structs.replace(last.output, folds=(folds[0], fold, *folds[2:])) for fold in (best, test)
+        ]
+        forged.append(msgspec.structs.replace(last.output, best=folds[-1].test))
+        for number, output in enumerate(forged):
             head = Head(f"{run}{number}/walk_forward")
-            output = msgspec.structs.replace(last.output, folds=(folds[0], fold, *folds[2:]))
             for stored in store.read(f"{run}/walk_forward"):
                 event = stored.event
                 if isinstance(event, PhaseOutputEvent):
@@ -259,6 +262,7 @@ def test_a_fold_that_tests_other_parameters_than_the_best_is_found(folder: Path,
     messages = " ".join(message for _, message in found)
     assert "the best trial of fold 1 by sharpe_ratio" in messages
     assert "must be the test of fold 1" in messages
+    assert "its best trial must be the one account that trades the tests of all folds" in messages
 
 
 def test_a_phase_that_was_completed_without_an_output_is_found(run: str) -> None:
