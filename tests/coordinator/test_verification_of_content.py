@@ -233,7 +233,9 @@ def test_an_output_that_does_not_follow_from_the_trials_is_found(
 
 
 @pytest.mark.parametrize("template", ["walk_forward"])
-def test_a_fold_that_tests_other_parameters_than_the_best_and_another_account_are_found(folder: Path, template: str) -> None:
+def test_a_fold_that_tests_other_parameters_than_the_best_and_another_account_are_found(
+    folder: Path, template: str
+) -> None:
     with Coordinator("memory://") as coordinator:
         run = coordinator.execute_workflow(template).run
         store = coordinator.workspace.store
