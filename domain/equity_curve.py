@@ -85,6 +85,11 @@ def _period_returns(time: Int64, equity: Float64, capital: float, unit: str) -> 
     return period[last], equity_returns(capital, equity[last])
 
 
+def daily_returns(time: Int64, equity: Float64, capital: float) -> Float64:
+    """Return from one UTC day's last equity to the next one's, of each day with bars, shape (n_days,)."""
+    return _period_returns(time, equity, capital, "D")[1]
+
+
 def monthly_returns(time: Int64, equity: Float64, capital: float) -> tuple[MonthlyReturn, ...]:
     """Return from one month's last equity to the next one's, of each month with bars; the first from capital.
 

@@ -50,6 +50,11 @@ class Trades(NamedTuple):
             np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int8), *np.empty((5, size))
         )
 
+    def at(self, rows: Int64 | Bool | slice) -> "Trades":
+        """Return some of the trades."""
+        columns: dict[str, np.ndarray] = self._asdict()
+        return Trades(**{name: column[rows] for name, column in columns.items()})
+
 
 @compiled_lean
 def settle(
@@ -200,6 +205,29 @@ def round_trips_of_containers(
                 room.exit_fill[t] += starts[i]
         count += found
     return count
+
+
+def filled_at_close(
+    quantity: Float64, price: Float64, open_: Float64, close: Float64, slippage: float, *, opens: bool
+) -> Bool:
+    """Tell which fills happened at the close of their bars: those that have its price, after slippage.
+
+    Parameters
+    ----------
+    quantity, price
+        Of the fills, shape (n_fills,).
+    open_, close
+        Of the bar of each fill, shape (n_fills,).
+    slippage
+        As a fraction.
+    opens
+        Whether orders at market are filled at the open: a price that is both counts as that of the open.
+    """
+    slips = np.where(quantity > 0.0, 1.0 + slippage, 1.0 - slippage)
+    at_close: Bool = price == close * slips
+    if opens:
+        at_close &= price != open_ * slips
+    return at_close
 
 
 @compiled_lean

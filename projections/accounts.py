@@ -9,6 +9,7 @@ from ..domain.events import Bool, Column, Float64, Int16, Int32, Int64, OrdersFi
 from ..domain.portfolio import (
     Trades,
     excursions_of_containers,
+    filled_at_close,
     round_trips_of_containers,
     settle_containers,
 )
@@ -180,15 +181,12 @@ def _excursions(fold: Fold, phase: Phase, trades: Trades, fills: Fills, last_bar
 
 
 def _is_at_close(phase: Phase, prices: Prices, fills: Fills) -> Bool:
-    """Tell which fills happened at the close of their bars: those that have its price, after slippage."""
+    """Tell which fills happened at the close of their bars."""
     if prices.close.size == 0:
         return np.zeros(fills.bar.size, np.bool_)
     bar = fills.bar.clip(0, prices.close.size - 1)
-    slips = np.where(fills.quantity > 0.0, 1.0 + phase.slippage, 1.0 - phase.slippage)
-    at_close: Bool = fills.price == prices.close[bar] * slips
-    if phase.fill == NEXT_OPEN:
-        at_close &= fills.price != prices.open[bar] * slips
-    return at_close
+    open_, close, opens = prices.open[bar], prices.close[bar], phase.fill == NEXT_OPEN
+    return filled_at_close(fills.quantity, fills.price, open_, close, phase.slippage, opens=opens)
 
 
 def _trade_columns(trades: Trades, fills: Fills, last_bar: Int32, excursions: Float64) -> dict[str, Column]:
@@ -240,8 +238,7 @@ def _picked(fills: Fills, rows: Int64 | slice) -> Fills:
 def _trades_at(trades: Trades, rows: Int64 | slice) -> Trades:
     if isinstance(rows, np.ndarray) and rows.size == trades.side.size:
         return trades
-    columns: dict[str, np.ndarray] = trades._asdict()
-    return Trades(**{name: column[rows] for name, column in columns.items()})
+    return trades.at(rows)
 
 
 def _is_last(container: Int32, order: Int32) -> Bool:

@@ -41,6 +41,8 @@ class PhaseAudit:
     ----------
     metrics
         Number of metrics that were compared.
+    is_analysis
+        Whether what it handed on follows from another stream, so that it must be computed again.
     """
 
     def __init__(self, stream: str, market: MarketLog) -> None:
@@ -57,6 +59,7 @@ class PhaseAudit:
         self._shard: list[Batch] = []
         self._trials: list[TrialsCompleted] = []
         self.metrics = 0
+        self.is_analysis = False
 
     def take(self, recorded: Recorded, event: Event) -> Iterator[Violation]:
         """Check the next event."""
@@ -145,7 +148,7 @@ class PhaseAudit:
 
     def _output(self, recorded: Recorded, event: PhaseOutputEvent) -> Iterator[Violation]:
         if self._started and PHASES.get(self._started.type).analyzes:
-            # Its figures follow from another stream; replaying the phase compares them.
+            self.is_analysis = True
             return
         if not self._trials:
             yield Violation(recorded.address, "output", "it must follow from trials, and there are none.")

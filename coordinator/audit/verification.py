@@ -1,16 +1,19 @@
 """Verifying a store: that the log is as it was written, agrees with itself, and with the read models."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from ...domain.errors import CorruptionError, NotFoundError, StoreError
+from ...domain.errors import AdmfError, ChangedError, CorruptionError, NotFoundError, StoreError
 from ...eventstore.record import Head, Recorded, Unreadable
 from ...eventstore.store import EventStore
 from ..market.market_log import MarketLog
+from ..running.progress import Silence
+from ..simulation.executors import InProcess
 from ..streams.workspace import Workspace
 from .phase_audit import PhaseAudit
 from .references import References
+from .replay import replay_run
 from .stream_audit import BarsAudit, ChainAudit, ContentAudit, WorkflowAudit, decoded
 from .violation import Violation
 
@@ -63,6 +66,8 @@ def verify_workspace(workspace: Workspace, run: str = "", progress: Progress = _
     """
     audit = LogAudit(workspace.store, lambda done, total: progress(done, 2 * total))
     violations = list(audit.run(run) if run else audit.everything())
+    if not violations:
+        violations = list(_analyzed_anew(workspace.store, audit.analyses))
     try:
         comparison = workspace.read_models.compare(
             run,
@@ -74,6 +79,26 @@ def verify_workspace(workspace: Workspace, run: str = "", progress: Progress = _
         return Verification(tuple(violations), audit.checked())
     violations += [Violation(each.address, "read models", each.message) for each in comparison.differences]
     return Verification(tuple(violations), audit.checked(comparison.rows))
+
+
+def _analyzed_anew(store: EventStore, streams: Iterable[str]) -> Iterator[Violation]:
+    """Carry out again what analyses computed from other streams; with other code, there is nothing to say."""
+    for run, phase in dict.fromkeys(_run_and_phase(stream) for stream in streams):
+        try:
+            replays = replay_run(store, run, InProcess(), Silence(), phase=phase)
+        except ChangedError:
+            continue
+        except AdmfError as error:
+            yield Violation(f"{run}/{phase}", "output", f"it can't be computed again: {error}")
+            continue
+        for found in (replay.difference for replay in replays if replay.difference):
+            message = f"{found.field} must be {found.replayed}, as follows again, is {found.recorded}."
+            yield Violation(found.address, "output", message)
+
+
+def _run_and_phase(stream: str) -> tuple[str, str]:
+    run, _, turn = stream.partition("/")
+    return run, turn.partition("#")[0]
 
 
 class LogAudit:
@@ -107,6 +132,12 @@ class LogAudit:
     def streams(self) -> tuple[str, ...]:
         """The streams that were read: those of bars, then those of phases, then those of workflows."""
         return tuple(sorted(self._chains, key=lambda stream: (not _is_bars(stream), not _is_phase(stream))))
+
+    @property
+    def analyses(self) -> list[str]:
+        """The streams of phases that handed on what follows from other streams."""
+        contents = self._contents.items()
+        return [name for name, each in contents if isinstance(each, PhaseAudit) and each.is_analysis]
 
     def checked(self, read_model_rows: int = 0) -> Checked:
         """Say how much was checked."""

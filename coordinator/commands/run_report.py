@@ -238,8 +238,17 @@ def _folds(output: PhaseOutput) -> list[RenderableType]:
 
 
 def _figures(output: PhaseOutput) -> list[RenderableType]:
-    rows = [[name, "-" if value != value else f"{value:,.4g}"] for name, value in output.figures.items()]
-    return [table(["figure", "value"], rows, left=("figure",))]
+    """Return a line for each figure; those whose names share a beginning, as `calm.trades`, share a row."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, value in output.figures.items():
+        row, _, column = name.rpartition(".")
+        rows.setdefault(row, {})[column] = "-" if value != value else f"{value:,.4g}"
+    plain = [[name, value] for name, value in rows.pop("", {}).items()]
+    tables: list[RenderableType] = [table(["figure", "value"], plain, left=("figure",))] if plain else []
+    for columns in dict.fromkeys(tuple(row) for row in rows.values()):
+        cells = [[name, *row.values()] for name, row in rows.items() if tuple(row) == columns]
+        tables += ["", *fitted(["", *columns], cells, left=("",))]
+    return tables
 
 
 def _top_trials(workspace: Workspace, phase: PhaseResult) -> list[RenderableType]:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ...domain.events import Scalar
+from .analysis_sections import AnalysisSection, ResamplingSection, TolerableSection
 from .classifier_section import ClassifierSection
 from .convergence_section import ConvergenceSection
 from .section import Section
@@ -23,6 +24,8 @@ OPTIONAL = frozenset(
         "walk_forward",
         "trials",
         "analysis",
+        "monte_carlo",
+        "limits",
         "classifier",
         "convergence",
         "minimum_bars",
@@ -307,22 +310,6 @@ class WalkForwardSection(Section):
     mode: Literal["rolling", "anchored"] = "rolling"
 
 
-class AnalysisSection(Section):
-    """What is asked about the trials of an earlier phase: whether the best is more than luck."""
-
-    type: Literal["overfitting"] = "overfitting"
-    level: float = Field(0.95, gt=0.5, lt=1.0)
-    blocks: int = Field(16, ge=2, le=20, multiple_of=2)
-    samples: int = Field(2000, ge=100)
-    block: float | None = Field(None, ge=1.0)
-    seed: int | None = Field(None, ge=0, lt=2**32)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_its_type(cls, raw: object) -> object:
-        return {"type": raw} if isinstance(raw, str) else raw
-
-
 class TopSection(Section):
     """The best trials of a phase by its objective, so many of them."""
 
@@ -373,6 +360,8 @@ class WorkSection(Section):
     optimization: OptimizationSection | None = None
     walk_forward: WalkForwardSection | None = None
     analysis: AnalysisSection | None = None
+    monte_carlo: ResamplingSection | None = None
+    limits: TolerableSection | None = None
     classifier: ClassifierSection | None = None
     convergence: ConvergenceSection | None = None
     minimum_bars: int | None = Field(None, ge=2)

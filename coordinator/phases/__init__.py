@@ -15,6 +15,8 @@ from .context import PhaseContext
 from .convergence import convergence, plan_convergence
 from .optimization import optimization, plan_optimization
 from .regime_analysis import plan_regime_analysis, regime_analysis
+from .risk_assessment import plan_risk_assessment, risk_assessment
+from .signal_quality import plan_signal_quality, signal_quality
 from .signal_replay import plan_signal_replay, signal_replay
 from .validation import plan_validation, validation
 
@@ -67,4 +69,12 @@ PHASES.register(
 PHASES.register(
     "convergence",
     PhaseType(plan_convergence, convergence, frozenset({"convergence"}), analyzes=True),
+)
+PHASES.register(
+    "risk_assessment",
+    PhaseType(plan_risk_assessment, risk_assessment, frozenset({"monte_carlo", "limits"}), analyzes=True),
+)
+PHASES.register(
+    "signal_quality",
+    PhaseType(plan_signal_quality, signal_quality, frozenset({"classifier"}), follows=True, analyzes=True),
 )

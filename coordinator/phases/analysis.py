@@ -22,23 +22,24 @@ from ...domain.statistics.sharpe import (
     record_of,
 )
 from ...domain.topology import Containers, Topology
-from ..configuration.sections import AnalysisSection, PhaseSection
+from ..configuration.analysis_sections import AnalysisSection
+from ..configuration.sections import PhaseSection
 from ..streams.earlier_trials import EarlierTrials, measured
-from .context import PhaseContext, containers_over
+from .context import PhaseContext
+from .evidence import concluded, planned_for_analysis
 
 
 def plan_analysis(section: PhaseSection, topology: Topology, window: Window) -> Containers:  # noqa: ARG001
     """Plan nothing: an analysis reads trials, and simulates none."""
     where = f"phase {section.name!r}"
-    if not section.inherit_best_from:
-        raise ConfigurationError(f"{where}: `of` must name the phase whose trials it analyzes.")
+    planned = planned_for_analysis(section, window)
     wanted = section.analysis or AnalysisSection()
     if len(window) < 2 * wanted.blocks:
         raise ConfigurationError(
             f"{where}.analysis.blocks: {wanted.blocks} blocks need at least {2 * wanted.blocks} bars, found "
             f"{len(window)}; choose fewer blocks or a longer period."
         )
-    return containers_over(window, {}, count=0)
+    return planned
 
 
 def analysis(context: PhaseContext) -> PhaseOutput:
@@ -54,15 +55,7 @@ def analysis(context: PhaseContext) -> PhaseOutput:
         raise ConfigurationError(f"phase {context.section.name!r}: there are no trials to analyze.")
     trials = measured(earlier, wanted.blocks)
     figures = _figures(trials, wanted, context.topology.bars_per_year)
-    return PhaseOutput(
-        objective=earlier.output.objective,
-        direction=earlier.output.direction,
-        best=earlier.output.best,
-        metrics=earlier.output.best.metrics,
-        trials=earlier.output.trials,
-        figures=figures,
-        verdict=_verdict(figures, wanted.level),
-    )
+    return concluded(context, figures, _verdict(figures, wanted.level))
 
 
 def _figures(trials: EarlierTrials, wanted: AnalysisSection, per_year: float) -> dict[str, float]:

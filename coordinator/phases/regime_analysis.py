@@ -1,15 +1,15 @@
 """Which regime the market was in, bar by bar, and what the trials of an earlier phase came to in each."""
 
-from importlib.metadata import version
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from ...domain.bars import Window
 from ...domain.errors import ConfigurationError
 from ...domain.events import Int8, Int64, PhaseOutput, Regime, RegimesClassified, Trial, TrialsCompleted
 from ...domain.portfolio import Trades, round_trips_of_containers, settle_containers
-from ...domain.regimes.classifiers import CLASSIFIERS, require_installed
+from ...domain.regimes.classifiers import CLASSIFIERS
 from ...domain.regimes.performance import (
     Entries,
     RegimeSums,
@@ -22,7 +22,9 @@ from ...domain.topology import Containers, Topology
 from ..configuration.classifier_section import ClassifierSection
 from ..configuration.sections import PhaseSection
 from ..streams.earlier_trials import EarlierPhase, Shard
-from .context import PhaseContext, containers_over, trial_at
+from .classification import classification, require_classifiable
+from .context import PhaseContext, trial_at
+from .evidence import concluded, planned_for_analysis
 
 LEAST_BARS, LEAST_TRADES = 60, 10
 """What a regime must have unless the phase says otherwise."""
@@ -34,30 +36,9 @@ def plan_regime_analysis(
     window: Window,
 ) -> Containers:
     """Plan nothing: an analysis reads trials, and simulates none."""
-    where = f"phase {section.name!r}"
-    if not section.inherit_best_from:
-        raise ConfigurationError(f"{where}: `of` must name the phase whose trials it analyzes.")
-    classifier = _classifier(section)
-    if section.data and len(section.data.sources) != 1:
-        raise ConfigurationError(
-            f"{where}: regimes are those of one symbol, and the phase reads {len(section.data.sources)}; "
-            "analyze searches of one symbol each."
-        )
-    CLASSIFIERS.get(classifier.type, f"{where}.classifier.type")
-    require_installed(classifier.type)
-    end, data = classifier.fit.end, section.data
-    if end and data and ((data.end and end > data.end) or (data.start and end < data.start)):
-        raise ConfigurationError(
-            f"{where}.classifier.fit.end: {end} must be in the period, from {data.start or 'the first bar'} "
-            f"to {data.end or 'the last'}; choose a day in it, or leave it out to fit to all of it."
-        )
-    return containers_over(window, {}, count=0)
-
-
-def classifier_code(section: PhaseSection) -> dict[str, str]:
-    """Return the version of each library that classifies: another one may classify otherwise."""
-    libraries = CLASSIFIERS.get(section.classifier.type).libraries if section.classifier else ()
-    return {name: version(name) for name in libraries}
+    where, planned = f"phase {section.name!r}", planned_for_analysis(section, window)
+    require_classifiable(section, _classifier(section), f"{where}.classifier")
+    return planned
 
 
 class _Tried(NamedTuple):
@@ -84,27 +65,14 @@ def regime_analysis(context: PhaseContext) -> PhaseOutput:
     if earlier is None or earlier.output.best is None:
         raise ConfigurationError(f"phase {section.name!r}: there are no trials to analyze.")
     wanted = _classifier(section)
-    classifier, bars = CLASSIFIERS.get(wanted.type), context.panel.bars[0]
-    data = section.data
-    sample = context.panel.window(data.start if data else None, wanted.fit.end)
-    fitted = classifier.fit(bars, sample, wanted.setting)
-    labels = fitted.labels(bars)
+    names, labels, fitted = classification(context, wanted)
     context.publish(_classified(labels, context.window))
     known = known_before(labels, context.window.first)
-    names = classifier.regimes(wanted.states)
     tried = _tried(earlier, known, context.window, len(names))
     regimes = _regimes(context, tried, np.bincount(known[known >= 0], minlength=len(names)), names)
     overall = {f"{regime.name}.{name}": each for regime in regimes for name, each in regime.metrics.items()}
-    return PhaseOutput(
-        objective=earlier.output.objective,
-        direction=earlier.output.direction,
-        best=earlier.output.best,
-        metrics=earlier.output.best.metrics,
-        trials=earlier.output.trials,
-        figures={**fitted.figures, **overall},
-        verdict=_verdict(regimes),
-        regimes=regimes,
-    )
+    found = concluded(context, {**fitted, **overall}, _verdict(regimes))
+    return msgspec.structs.replace(found, regimes=regimes)
 
 
 def _classifier(section: PhaseSection) -> ClassifierSection:

@@ -29,8 +29,8 @@ from ...eventstore.record import Head
 from ..configuration.sections import PhaseSection
 from ..market.market_log import MarketLog
 from ..phases import PHASES
+from ..phases.classification import classifier_code
 from ..phases.context import PhaseContext
-from ..phases.regime_analysis import classifier_code
 from ..phases.samplers import sampler_code
 from ..phases.study import planned_trials
 from ..simulation.components import source_hash

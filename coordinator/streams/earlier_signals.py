@@ -142,20 +142,18 @@ def require_replayable(section: PhaseSection, source: PhaseSection, where: str =
         strategies or another period.
     """
     where, name = where or f"phase {section.name!r}", source.name
-    if source.type == section.type:
+    if source.type == "signal_replay":
         raise ConfigurationError(
-            f"{where}.signals_from: the phase {name!r} follows signals itself; name the phase that emitted "
+            f"{where}: the phase {name!r} follows signals itself; name the phase that emitted "
             f"them, {source.inherit_best_from!r}."
         )
     if source.log != "full":
         raise ConfigurationError(
-            f"{where}.signals_from: the phase {name!r} must log its signals; give it `log: full`, was "
-            f"`log: {source.log}`."
+            f"{where}: the phase {name!r} must log its signals; give it `log: full`, was `log: {source.log}`."
         )
     if source.walk_forward is not None:
         raise ConfigurationError(
-            f"{where}.signals_from: the phase {name!r} has folds, each with its own period; name a phase "
-            "without."
+            f"{where}: the phase {name!r} has folds, each with its own period; name a phase without."
         )
     ours, theirs = (
         [

@@ -33,6 +33,9 @@ from ..configuration.sections import PhaseSection
 from .records import records_of
 from .trace_query import TraceQuery
 
+OF_SEARCHES = ("analysis", "convergence", "regime_analysis")
+"""Types of phases that compare the trials of a search; others look at one trial."""
+
 
 class Shard(NamedTuple):
     """Trials that were simulated together.
@@ -54,10 +57,13 @@ class Shard(NamedTuple):
 
 
 class EarlierPhase(msgspec.Struct, frozen=True):
-    """A phase that another one analyzes: what it handed on, and a way to read its shards in order."""
+    """A phase that another one analyzes: what it handed on, and a way to read its shards in order.
+
+    Given a container, only the shard that it is in is measured.
+    """
 
     output: PhaseOutput
-    shards: Callable[[], Iterator[Shard]]
+    shards: Callable[..., Iterator[Shard]]
 
 
 class EarlierTrials(msgspec.Struct, frozen=True):
@@ -125,7 +131,9 @@ def measured(earlier: EarlierPhase, blocks: int) -> EarlierTrials:
     return EarlierTrials(earlier.output, np.nan_to_num(np.concatenate(ratios)), found, joined_sums)
 
 
-def _shards(trace: TraceQuery, stream: str, capital: float, panel: Panel) -> Iterator[Shard]:
+def _shards(
+    trace: TraceQuery, stream: str, capital: float, panel: Panel, container: int | None = None
+) -> Iterator[Shard]:
     prices = Market(panel, ()).prices
     fills: list[OrdersFilled] = []
     charges: list[InterestCharged] = []
@@ -135,6 +143,9 @@ def _shards(trace: TraceQuery, stream: str, capital: float, panel: Panel) -> Ite
             fills.append(event)
         elif isinstance(event, InterestCharged):
             charges.append(event)
+        elif isinstance(event, TrialsCompleted) and container not in (None, *event.container.tolist()):
+            fills.clear()
+            charges.clear()
         elif isinstance(event, TrialsCompleted):
             columns = ("quantity", "price", "fee")
             filled, fill_ends = records_of(panel, fills, event.container, FILL, columns)
@@ -170,13 +181,17 @@ def require_analyzable(section: PhaseSection, source: PhaseSection) -> None:
     Raises
     ------
     ConfigurationError
-        The other phase is no search over one period, keeps no fills, or has another period.
+        The other phase is no search, has folds, keeps no fills, or has another period.
     """
     where, name = f"phase {section.name!r}", source.name
-    if source.type != "optimization":
+    if section.type in OF_SEARCHES and source.type != "optimization":
         raise ConfigurationError(
             f"{where}.of: {name!r} must be a phase of type 'optimization', whose trials all trade one "
             f"period; it is of type {source.type!r}."
+        )
+    if source.walk_forward is not None:
+        raise ConfigurationError(
+            f"{where}.of: the phase {name!r} has folds, each with its own period; name a phase without."
         )
     if source.log == "metrics":
         raise ConfigurationError(

@@ -218,11 +218,12 @@ def resolved_phase(
 def _seeded(phase: PhaseSection, seed: int, turn: int) -> PhaseSection:
     """Give what is left to chance a seed that follows from the workflow's and the name of phase and turn."""
     own = {"seed": derived_seed(seed, phase.name if turn == 1 else f"{phase.name}#{turn}")}
-    study, asked = phase.optimization, phase.analysis
+    study = phase.optimization
     if study is not None and study.algorithm != "grid" and study.seed is None:
         phase = phase.model_copy(update={"optimization": study.model_copy(update=own)})
-    if asked is not None and asked.seed is None:
-        phase = phase.model_copy(update={"analysis": asked.model_copy(update=own)})
+    for key, asked in (("analysis", phase.analysis), ("monte_carlo", phase.monte_carlo)):
+        if asked is not None and asked.seed is None:
+            phase = phase.model_copy(update={key: asked.model_copy(update=own)})
     return phase
 
 

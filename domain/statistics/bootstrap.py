@@ -46,30 +46,40 @@ def max_drawdowns(samples: Float64) -> Float64:
 
 
 def resampled_bars(
-    chance: np.random.Generator, samples: int, bars: int, block: float, blocks: Blocks = "stationary"
+    chance: np.random.Generator,
+    samples: int,
+    bars: int,
+    block: float,
+    blocks: Blocks = "stationary",
+    length: int | None = None,
 ) -> Int64:
-    """Draw samples of bars in blocks of consecutive ones, shape (samples, bars); the first follows the last.
+    """Draw samples of bars in blocks of consecutive ones, shape (samples, length).
+
+    The first bar follows the last.
 
     Parameters
     ----------
     chance
         Draws the blocks.
     samples, bars
-        How many samples, each of how many bars.
+        How many samples, and of how many bars they are drawn.
     block
         Number of bars of a block: the mean of a geometric distribution with ``stationary`` blocks (Politis
         and Romano 1994), the fixed size of ``circular`` ones (Politis and Romano 1992).
     blocks
         Which of the two.
+    length
+        Number of bars of a sample; by default it is that of the bars.
     """
+    length = bars if length is None else length
     if blocks == "stationary":
-        begins = chance.random((samples, bars)) < 1.0 / block
+        begins = chance.random((samples, length)) < 1.0 / block
         begins[:, 0] = True
     else:
-        begins = np.broadcast_to(np.arange(bars) % int(block) == 0, (samples, bars))
-    starts = chance.integers(0, bars, (samples, bars))
-    place = np.maximum.accumulate(np.where(begins, np.arange(bars), 0), axis=1)
-    drawn: Int64 = (np.take_along_axis(starts, place, axis=1) + np.arange(bars) - place) % bars
+        begins = np.broadcast_to(np.arange(length) % int(block) == 0, (samples, length))
+    starts = chance.integers(0, bars, (samples, length))
+    place = np.maximum.accumulate(np.where(begins, np.arange(length), 0), axis=1)
+    drawn: Int64 = (np.take_along_axis(starts, place, axis=1) + np.arange(length) - place) % bars
     return drawn
 
 

@@ -2,11 +2,15 @@ import re
 from pathlib import Path
 
 import pytest
+from admf.coordinator.configuration.analysis_sections import (
+    AnalysisSection,
+    ResamplingSection,
+    TolerableSection,
+)
 from admf.coordinator.configuration.classifier_section import ClassifierSection, FitSection
 from admf.coordinator.configuration.convergence_section import ConvergenceSection
 from admf.coordinator.configuration.reading import read_section
 from admf.coordinator.configuration.sections import (
-    AnalysisSection,
     CommissionSection,
     DataSection,
     ExecutionSection,
@@ -49,6 +53,8 @@ SECTIONS = {
     "`optimization.stop`": StopSection,
     "`walk_forward`": WalkForwardSection,
     "`analysis`": AnalysisSection,
+    "`monte_carlo`": ResamplingSection,
+    "`limits`": TolerableSection,
     "`classifier`": ClassifierSection,
     "`convergence`": ConvergenceSection,
     "`classifier.fit`": FitSection,
@@ -100,7 +106,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    names = "search out_of_sample luck regimes stops folds refine further"
+    names = "search out_of_sample luck regimes risk stops folds refine further"
     assert list(result.phases) == names.split()
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5
