@@ -13,6 +13,9 @@ from typing import ParamSpec, TypeVar, cast
 import numba
 import numpy as np
 from numba.core import event
+from numba.core.base import BaseContext
+from numba.core.caching import FunctionCache
+from numba.core.runtime import rtsys
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +50,20 @@ def _cache_folder() -> Path:
 _CACHE_FOLDER = _cache_folder()
 
 
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Machine code on disk, loaded without what only compilation needs.
+
+    Numba registers all that it can compile before it even loads machine code, which takes longer than to load
+    it; it does so again before it compiles.
+    """
+
+    def load_overload(self, sig: object, target_context: BaseContext) -> object:
+        import_module("numba.cpython.hashing")  # It states addresses that machine code may refer to.
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` to machine code on first use and keep the result on disk.
 
@@ -54,7 +71,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     on every machine and for every number of workers. Other threads run meanwhile. The machine code is kept
     below ``$XDG_CACHE_HOME/admf``, or ``~/.cache/admf``.
     """
-    return _kept(numba.njit(cache=True, nogil=True, _nrt=True), function)
+    return _kept(numba.njit(nogil=True, _nrt=True), function)
 
 
 def compiled_lean(function: Callable[P, R]) -> Callable[P, R]:
@@ -64,16 +81,18 @@ def compiled_lean(function: Callable[P, R]) -> Callable[P, R]:
     up and down, by atomic operations that all threads contend for; in the order loop that took more time than
     all the rest.
     """
-    return _kept(numba.njit(cache=True, nogil=True, _nrt=False), function)
+    return _kept(numba.njit(nogil=True, _nrt=False), function)
 
 
 def _kept(compile_: Callable[[Callable[P, R]], Callable[P, R]], function: Callable[P, R]) -> Callable[P, R]:
+    dispatcher = compile_(function)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(_CACHE_FOLDER)
     try:
-        return compile_(function)
+        dispatcher._cache = _Cache(function)  # type: ignore[attr-defined]
     finally:
         numba.config.CACHE_DIR = before
+    return dispatcher
 
 
 class _Compilations(event.Listener):  # type: ignore[misc]
