@@ -31,6 +31,7 @@ def workflow(log: str) -> dict[str, object]:
         "name": "sweep",
         "data": {"file": "sp500.csv"},
         "log": log,
+        "cache": False,
         "strategies": [{"name": "cross", "type": "sma_crossover"}],
         "workflow": [
             {

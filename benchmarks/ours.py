@@ -46,6 +46,7 @@ def workflow(task: Task) -> dict[str, object]:
         "strategies": [{"name": "cross", "type": "sma_crossover", "direction": "long"}],
         "risk": risk,
         "log": task["options"].get("log", "full"),
+        "cache": False,
         "workflow": [
             {
                 "name": PHASE,

@@ -30,9 +30,12 @@ def main() -> None:
         seconds(["run", "train_test"], folder, warm)
         rows = {
             "admf --help": [seconds(["--help"], folder, warm) for _ in range(11)],
-            "admf run train_test, warm": [seconds(["run", "train_test"], folder, warm) for _ in range(7)],
+            "admf run train_test, warm": [
+                seconds(["run", "train_test", "--no-cache"], folder, warm) for _ in range(7)
+            ],
             "admf run train_test, nothing compiled": [
-                seconds(["run", "train_test"], folder, folder / f"cold-{number}") for number in range(3)
+                seconds(["run", "train_test", "--no-cache"], folder, folder / f"cold-{number}")
+                for number in range(3)
             ],
         }
     for what, times in rows.items():

@@ -77,6 +77,8 @@ class Coordinator:
         source: str | Path | Mapping[str, object],
         changes: Iterable[str] = (),
         frames: Frames | None = None,
+        *,
+        cache: bool = True,
     ) -> WorkflowResult:
         """Run a workflow to its end.
 
@@ -89,13 +91,16 @@ class Coordinator:
         frames
             Bars in memory: pandas data frames by the names that ``data.file`` or ``data.files`` give them.
             The log keeps them, as it keeps those of files; see `admf.coordinator.market.frames.frame_bars`.
+        cache
+            Whether phases that a run in the store has completed with the same configuration, data and code
+            are taken over instead of simulated again; not if False, or if the source says so.
 
         Raises
         ------
         AdmfError
             The workflow is wrong, which is found before anything is run, or one of its phases failed.
         """
-        workflow = load_workflow(source, changes)
+        workflow = load_workflow(source, changes if cache else (*changes, "cache=false"))
         files = DataFiles(workflow.folder, frames)
         warnings = check_workflow(workflow, files.panel).warnings
         aggregation, run = aggregation_of(source), new_run_id()
@@ -227,6 +232,7 @@ def run(
     workers: int = 1,
     changes: Iterable[str] = (),
     frames: Frames | None = None,
+    cache: bool = True,
 ) -> WorkflowResult:
     """Run a workflow and return its result; see `Coordinator` and its `execute_workflow` for the parameters.
 
@@ -239,7 +245,7 @@ def run(
     """
     with ExitStack() as opened:
         coordinator = opened.enter_context(Coordinator(store, workers=workers))
-        result = coordinator.execute_workflow(source, changes, frames)
+        result = coordinator.execute_workflow(source, changes, frames, cache=cache)
         coordinator.stop_workers()
         # The result goes on asking the workspace.
         opened.pop_all()

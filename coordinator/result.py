@@ -9,7 +9,7 @@ import numpy as np
 
 from ..domain.bars import iso_day
 from ..domain.errors import NotFoundError
-from ..domain.events import Float64, Int64, PhaseCompleted, PhaseOutput, PhaseReused, PhaseStarted, Scalar
+from ..domain.events import Float64, Int64, PhaseOutput, PhaseStarted, Scalar
 from .configuration.sections import PhaseSection
 from .market.market_log import MarketLog
 from .streams.extraction import Row, extracted_results
@@ -44,7 +44,7 @@ class PhaseResult:
     Its attributes can also be read by key: ``phase["extracted_results"]``. ``executed_by`` is the run that it
     belongs to: of a reused phase, another one than the result's. ``turn`` is what the read models call it, of
     a phase that repeats its last turn, such as ``refine#3``; ``reason`` says why it was skipped, failed, or
-    did not take another turn.
+    did not take another turn, or where it was taken from.
     """
 
     def __init__(self, workspace: Workspace, history: RunHistory, name: str) -> None:
@@ -55,7 +55,7 @@ class PhaseResult:
         self.stream = done.stream if done else TraceQuery(workspace.store).stream(self._run, name)
         self.executed_by, _, self.turn = self.stream.partition("/")
         self.status = history.phase_status(name)
-        self.reason = history.skipped.get(name) or history.failed.get(name) or _end_of_loop(done)
+        self.reason = history.phase_reason(name)
         self.head_hash = done.head_hash if done else ""
         self.events = done.events if done else 0
         self.rows = done.rows if done else 0
@@ -96,7 +96,7 @@ class PhaseResult:
     @property
     def ended_well(self) -> bool:
         """Whether it handed something on."""
-        return self.status in ("completed", "reused")
+        return self.status in ("completed", "reused", "cached")
 
     @cached_property
     def output(self) -> PhaseOutput:
@@ -298,10 +298,6 @@ class WorkflowResult:
             lines += [f"  {name:<14} {shown(name, output.metrics[name]):>10}" for name in HEADLINE]
             lines.append(f"  head hash      {phase.head_hash}")
         return "\n".join(lines)
-
-
-def _end_of_loop(done: PhaseCompleted | PhaseReused | None) -> str:
-    return done.reason if isinstance(done, PhaseCompleted) else ""
 
 
 def shown(metric: str, value: float) -> str:

@@ -165,11 +165,14 @@ class PhaseRepeated(PhaseEnd, frozen=True, kw_only=True):
     turn: int
 
 
-class PhaseReused(PhaseEnd, frozen=True, kw_only=True):
-    """A fork takes a phase as the run that it was forked from had completed it.
+class PhaseReused(PhaseEnd, frozen=True, kw_only=True, omit_defaults=True):
+    """A run takes a phase as another run had completed it; ``stream`` is the stream of the latter.
 
-    ``stream`` is the stream of the run that carried the phase out.
+    A fork takes over those of the run that it was forked from. If ``cached``, the other run is any with the
+    same configuration, data, code and inputs of the phase.
     """
+
+    cached: bool = False
 
 
 class PhaseFailed(msgspec.Struct, frozen=True, kw_only=True):

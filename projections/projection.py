@@ -177,6 +177,9 @@ def _(event: PhaseOutputEvent, recorded: Recorded, fold: Fold) -> None:
 @apply.register(PhaseCompleted)
 @apply.register(PhaseRepeated)
 def _(event: PhaseCompleted | PhaseRepeated, recorded: Recorded, fold: Fold) -> None:
+    if not event.stream.startswith(f"{recorded.stream}/"):
+        # It was noted for later runs, and is told by the run that completed it.
+        return
     key = _phase_key(fold.recorder, event.stream)
     fold.recorder.execute(END_PHASE, ("completed", None, _microseconds(recorded), key))
     fold.recorder.execute(
@@ -187,8 +190,8 @@ def _(event: PhaseCompleted | PhaseRepeated, recorded: Recorded, fold: Fold) -> 
 
 @apply.register
 def _(event: PhaseReused, recorded: Recorded, fold: Fold) -> None:
-    values = (recorded.stream, event.phase, event.stream)
-    fold.recorder.execute("INSERT INTO data.reused_phases VALUES (?, ?, ?)", values)
+    values = (recorded.stream, event.phase, event.stream, "cached" if event.cached else "reused")
+    fold.recorder.execute("INSERT INTO data.reused_phases VALUES (?, ?, ?, ?)", values)
 
 
 @apply.register

@@ -12,7 +12,7 @@ import duckdb
 from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 8
+VERSION = 9
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 RUNS = "USING COMPRESSION RLE"
@@ -30,7 +30,7 @@ CREATE TABLE data.phases (
     finished_at TIMESTAMP, events BIGINT, rows BIGINT, head_hash TEXT, capital DOUBLE, log TEXT, error TEXT,
     output JSON, fill TEXT, slippage DOUBLE
 );
-CREATE TABLE data.reused_phases (run TEXT, phase TEXT, stream TEXT);
+CREATE TABLE data.reused_phases (run TEXT, phase TEXT, stream TEXT, status TEXT);
 CREATE TABLE data.strategies (phase_key INTEGER, strategy SMALLINT, name TEXT);
 CREATE TABLE data.feeds (
     phase_key INTEGER, symbol SMALLINT, name TEXT, timeframe TEXT, stream_key INTEGER, rows BIGINT,
@@ -113,7 +113,7 @@ CREATE VIEW runs AS FROM data.runs;
 CREATE VIEW phases AS
 SELECT * EXCLUDE (phase_key, fill, slippage) FROM data.phases
 UNION ALL
-SELECT r.run, r.phase, p.* EXCLUDE (phase_key, run, phase, fill, slippage) REPLACE ('reused' AS status)
+SELECT r.run, r.phase, p.* EXCLUDE (phase_key, run, phase, fill, slippage) REPLACE (r.status AS status)
 FROM data.reused_phases r JOIN data.phases p ON p.stream = r.stream;
 CREATE VIEW feeds AS
 SELECT p.run, p.phase, f.name AS symbol, f.timeframe, s.stream, f.rows

@@ -29,7 +29,8 @@ class PhaseReplay(msgspec.Struct, frozen=True):
     phase, stream
         The phase, and the stream that holds it.
     outcome
-        ``identical``, ``different``, or ``reused``: it was not executed, for it belongs to another run.
+        ``identical``, ``different``, or ``reused`` of a fork: it was not executed, for it belongs to another
+        run. What was taken from the cache is executed, and compared with the stream it was taken from.
     events, rows
         Stored events that were the same, and the rows in them; of a reused phase, those that it holds.
     head_hash
@@ -152,7 +153,7 @@ def replay_run(
     execution = PhaseExecution(MarketLog(store), trace, executor, progress, Path(started.folder), accept_code)
     replays = []
     for number, (name, stream) in enumerate(chosen, start=1):
-        if (reused := history.reused.get(name)) is not None:
+        if (reused := history.reused.get(name)) is not None and not reused.cached:
             head = (reused.events, reused.rows, reused.head_hash)
             replays.append(PhaseReplay(name, reused.stream, "reused", *head))
             continue
@@ -168,5 +169,5 @@ def _replay_phase(execution: PhaseExecution, comparison: Comparison, phase: str)
     if recorded is not None:
         section = PhaseSection.model_validate_json(recorded.configuration)
         with suppress(_FinishedError):
-            execution.run(section, recorded.feeds, comparison, reads=recorded.reads)
+            execution.run(execution.prepare(section, recorded.feeds, recorded.reads), comparison)
     return comparison.result(phase)

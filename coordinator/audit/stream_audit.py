@@ -88,6 +88,20 @@ class BarsAudit:
             yield Violation(f"{self._stream}#1", "feed", message)
 
 
+class NotesAudit:
+    """Checks that a stream ``phase-<key>`` holds ends of phases; they are compared as those in a run."""
+
+    def take(self, recorded: Recorded, event: Event) -> Iterator[Violation]:
+        """Check the next event."""
+        if not isinstance(event, PhaseCompleted):
+            message = f"it must hold the ends of phases, and nothing else; found {recorded.topic}."
+            yield Violation(recorded.address, "start", message)
+
+    def end(self) -> Iterator[Violation]:
+        """Check nothing."""
+        return iter(())
+
+
 class WorkflowAudit:
     """Checks the order of events in the stream of a workflow."""
 

@@ -14,7 +14,7 @@ from ..streams.workspace import Workspace
 from .phase_audit import PhaseAudit
 from .references import References
 from .replay import replay_run
-from .stream_audit import BarsAudit, ChainAudit, ContentAudit, WorkflowAudit, decoded
+from .stream_audit import BarsAudit, ChainAudit, ContentAudit, NotesAudit, WorkflowAudit, decoded
 from .violation import Violation
 
 Progress = Callable[[int, int], None]
@@ -198,6 +198,8 @@ class LogAudit:
     def _content(self, stream: str) -> ContentAudit:
         if _is_bars(stream):
             return BarsAudit(stream)
+        if stream.startswith("phase-"):
+            return NotesAudit()
         return PhaseAudit(stream, self._market) if _is_phase(stream) else WorkflowAudit()
 
     def _end_of(self, stream: str) -> tuple[Head, str]:

@@ -102,6 +102,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Worker processes; the log is 
 Parallel = Annotated[
     int | None, typer.Option(min=1, help="Phases at once, if not as many as the workflow says.")
 ]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Simulate also what another run has completed.")]
 AcceptCode = Annotated[bool, typer.Option("--accept-code", help="Go on with code that has changed.")]
 
 

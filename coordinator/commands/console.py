@@ -16,6 +16,7 @@ UNBOUNDED = 100_000
 STATUS = {
     "completed": "green",
     "reused": "green",
+    "cached": "green",
     "identical": "green",
     "different": "red",
     "failed": "red",

@@ -81,9 +81,11 @@ class LiveProgress:
         """Move the bar."""
         self._lines.update(self._phase.task, advance=count)
 
-    def phase_completed(self, phase: str) -> None:  # noqa: ARG002
+    def phase_completed(self, phase: str, *, cached: bool = False) -> None:
         """Leave the bar full."""
-        self._lines.update(self._phase.task, total=self._phase.planned, completed=self._phase.planned)
+        count = self._phase.planned
+        shown = f"{phase} (cached)" if cached else phase
+        self._lines.update(self._phase.task, description=shown, total=count, completed=count)
 
     def __enter__(self) -> Self:
         self._lines.start()

@@ -130,13 +130,14 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
 
 def hints(result: WorkflowResult, store: str) -> Text:
     """Return commands that may be of use after a run; `store` is named in them unless it is empty."""
-    run, names = short(result.run), list(result.phases)
-    last = ([name for name in names if result.phases[name].ended_well] or names)[-1]
+    run, phases = short(result.run), list(result.phases.values())
+    last = ([phase for phase in phases if phase.ended_well] or phases)[-1]
+    executed = short(last.executed_by)
     option = f" --store {store}" if store else ""
     return note(
         f"next  admf show {run}{option}\n"
-        f"      admf events {run}/{last} --type OrdersFilled{option}\n"
-        f"      admf query \"SELECT * FROM trades WHERE run LIKE '%{run}'\"{option}"
+        f"      admf events {run}/{last.name} --type OrdersFilled{option}\n"
+        f"      admf query \"SELECT * FROM trades WHERE run LIKE '%{executed}'\"{option}"
     )
 
 

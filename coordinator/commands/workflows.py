@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .application import Changes, Json, Parallel, Source, Workers, command
+from .application import Changes, Json, NoCache, Parallel, Source, Workers, command
 
 
 @command("run", "run train_test", "run study.yaml --workers 4 --set training.data.start=2001-01-01")
@@ -14,9 +14,13 @@ def run(
     workers: Workers = 1,
     parallel: Parallel = None,
     changes: Changes = None,
+    no_cache: NoCache = False,
     as_json: Json = False,
 ) -> None:
-    """Run a workflow, and show what it came to."""
+    """Run a workflow, and show what it came to.
+
+    Phases that a run in the store has completed with the same configuration, data and code are taken over.
+    """
     from ..coordinator import Coordinator
     from .live_progress import LiveProgress
     from .outcome import show_outcome
@@ -24,7 +28,7 @@ def run(
     progress = LiveProgress()
     with Coordinator(context.obj.store, workers=workers, progress=progress, parallel=parallel) as coordinator:
         with progress:
-            result = coordinator.execute_workflow(source, changes or ())
+            result = coordinator.execute_workflow(source, changes or (), cache=not no_cache)
         show_outcome(coordinator.workspace, result, context.obj, as_json=as_json)
 
 

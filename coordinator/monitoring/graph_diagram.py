@@ -18,6 +18,7 @@ RESERVED = frozenset({"end", "graph", "flowchart", "subgraph", "class", "click",
 FILLS = {
     "completed": "#c8e6c9",
     "reused": "#b2dfdb",
+    "cached": "#b2ebf2",
     "running": "#bbdefb",
     "failed": "#ffcdd2",
     "skipped": "#eeeeee",
@@ -43,7 +44,7 @@ class PhasePicture(msgspec.Struct, frozen=True):
     turns
         In a run, the number of turns that it has begun.
     reason
-        Why it was skipped or failed, or took no other turn.
+        Why it was skipped or failed, took no other turn, or where it was taken from.
     """
 
     name: str
@@ -82,14 +83,12 @@ def run_picture(store: EventStore, run: str) -> GraphPicture:
     for node in workflow.graph.nodes:
         turns = trace.turns(run, node.name)
         begun = len(turns) if store.head(turns[0]).version else 0
-        completed = history.completed.get(node.name)
-        reasons = [history.skipped.get(node.name), history.failed.get(node.name)]
         phases.append(
             msgspec.structs.replace(
                 _picture(node),
                 status=history.outcomes.get(node.name, "running" if begun else "waiting"),
                 turns=begun,
-                reason=next(filter(None, [*reasons, completed.reason if completed else ""]), ""),
+                reason=history.phase_reason(node.name),
             )
         )
     return GraphPicture(history.started.name, tuple(phases))

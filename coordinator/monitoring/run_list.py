@@ -20,7 +20,7 @@ SELECT r.run, r.name, r.status, r.started_at,
 FROM runs r LEFT JOIN (
     SELECT run, count(*) AS completed, max(finished_at) FILTER (status = 'completed') AS finished_at,
         arg_max((output ->> '$.metrics.sharpe_ratio')::DOUBLE, finished_at) AS sharpe_ratio
-    FROM phases WHERE status IN ('completed', 'reused') GROUP BY run
+    FROM phases WHERE status IN ('completed', 'reused', 'cached') GROUP BY run
 ) last USING (run)
 WHERE ? IN ('', r.run) ORDER BY r.started_at DESC, r.run DESC
 """
@@ -42,7 +42,7 @@ class RunEntry(msgspec.Struct, frozen=True):
     elapsed
         Seconds from there to its end, or to the end of its last completed phase; None before the first.
     completed, phases
-        Number of phases that were completed or reused, and of those that it has.
+        Number of phases that were completed or taken over, and of those that it has.
     sharpe_ratio
         Of the phase that was completed last.
     forked_from

@@ -117,7 +117,7 @@ def record_fork(store: EventStore, address: str, fork: str) -> None:
 def _reused(history: RunHistory, run: str, phase: str) -> PhaseReused:
     """Refer to a phase by the stream of the run that executed it, also where that is a fork of another."""
     if phase in history.reused:
-        return history.reused[phase]
+        return msgspec.structs.replace(history.reused[phase], cached=False)
     if phase not in history.completed:
         raise NotFoundError(
             f"a fork reuses the phases before the one that it starts from, and the run {run} has not "

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from ...domain.bars import Window
 from ...domain.codes import Stage
 from ...domain.columns import joined
 from ...domain.errors import AdmfError, ChangedError, StrategyError
@@ -22,7 +23,9 @@ from ...domain.events import (
     PhaseStarted,
     TrialsCompleted,
 )
+from ...domain.features import Feature
 from ...domain.market import Market
+from ...domain.panel import Panel
 from ...domain.topology import Containers, Topology, needed_features
 from ...eventstore.codec import EncodedEvent, decode, encode
 from ...eventstore.record import Head
@@ -61,6 +64,28 @@ class Trace(Protocol):
         """Return the trials of the next shard that need not be simulated again, or None."""
 
 
+class PreparedPhase(msgspec.Struct, frozen=True):
+    """A phase before its execution.
+
+    Attributes
+    ----------
+    section, started
+        Its configuration, and the event by which it starts.
+    topology, features, planned
+        What its configuration asks for, and the containers that follow from it alone.
+    panel, window
+        The bars that it may see, and those of them that it trades.
+    """
+
+    section: PhaseSection
+    started: PhaseStarted
+    topology: Topology
+    features: tuple[Feature, ...]
+    panel: Panel
+    window: Window
+    planned: Containers
+
+
 class PhaseExecution(msgspec.Struct, frozen=True):
     """Executes phases.
 
@@ -83,20 +108,47 @@ class PhaseExecution(msgspec.Struct, frozen=True):
     folder: Path
     accept_code: bool = False
 
+    def prepare(
+        self, section: PhaseSection, feeds: tuple[Feed, ...], reads: tuple[str, ...] = ()
+    ) -> PreparedPhase:
+        """Build what a phase needs, and the event by which it starts; nothing is executed yet.
+
+        `reads` names the phases that its section has taken values from.
+
+        Raises
+        ------
+        AdmfError
+            The phase can't be carried out.
+        """
+        kind = PHASES.get(section.type)
+        topology = build_topology(section, (self.folder,), section.name)
+        panel, window = self.market.window(section, feeds)
+        planned = kind.plan(section, topology, window)
+        features = () if kind.follows else needed_features(topology, planned)
+        study = section.optimization if "optimization" in kind.sections else None
+        started = PhaseStarted(
+            phase=section.name,
+            type=section.type,
+            configuration=section.work_text(),
+            depends_on=section.depends_on,
+            feeds=feeds,
+            strategies=tuple(slot.name for slot in topology.slots),
+            features=tuple(str(feature) for feature in features),
+            capital=section.capital,
+            metric_profile=section.metrics.profile,
+            code=_code(topology) | sampler_code(study) | classifier_code(section),
+            planned=planned_trials(study, planned),
+            reads=reads,
+        )
+        return PreparedPhase(section, started, topology, features, panel.head(window.stop), window, planned)
+
     def run(
-        self,
-        section: PhaseSection,
-        feeds: tuple[Feed, ...],
-        trace: Trace,
-        *guards: Subscriber,
-        reads: tuple[str, ...] = (),
-        clock: Subscriber | None = None,
+        self, phase: PreparedPhase, trace: Trace, *guards: Subscriber, clock: Subscriber | None = None
     ) -> None:
         """Execute a phase and hand everything that happens to `trace`, after the `guards` let it pass.
 
-        `reads` names the phases that its section has taken values from; `clock` is told what is durable.
-        What the trace knows already is not simulated again. The bus lives as long as this call, also when the
-        phase fails.
+        `clock` is told what is durable. What the trace knows already is not simulated again. The bus lives as
+        long as this call, also when the phase fails.
 
         Raises
         ------
@@ -105,45 +157,35 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         AdmfError
             The phase failed; the events up to then are in its stream.
         """
+        section, feeds, topology, visible = phase.section, phase.started.feeds, phase.topology, phase.panel
         kind = PHASES.get(section.type)
-        topology = build_topology(section, (self.folder,), section.name)
-        panel, window = self.market.window(section, feeds)
-        visible = panel.head(window.stop)
-        planned = kind.plan(section, topology, window)
         run = trace.head.stream.partition("/")[0]
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
         earlier = read_earlier(self.earlier, run, section, feeds, visible) if kind.analyzes else None
         clocks = [clock] if clock else []
         with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
-            features = () if source else needed_features(topology, planned)
-            study = section.optimization if "optimization" in kind.sections else None
-            started = self._same_start(
-                PhaseStarted(
-                    phase=section.name,
-                    type=section.type,
-                    configuration=section.work_text(),
-                    depends_on=section.depends_on,
-                    feeds=feeds,
-                    strategies=tuple(slot.name for slot in topology.slots),
-                    features=tuple(str(feature) for feature in features),
-                    capital=section.capital,
-                    metric_profile=section.metrics.profile,
-                    code=_code(topology) | sampler_code(study) | classifier_code(section),
-                    planned=planned_trials(study, planned),
-                    reads=reads,
-                ),
-                trace.recorded_start(),
-            )
+            started = self._same_start(phase.started, trace.recorded_start())
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
             signals = source.signals if source else None
-            simulation = Simulation(section, self.folder, topology, Market(visible, features), signals)
+            market = Market(visible, phase.features)
+            simulation = Simulation(section, self.folder, topology, market, signals)
 
             def simulate(containers: Containers) -> TrialsCompleted:
                 return self._simulate(_with_features(simulation, containers), containers, bus, trace)
 
             publish = partial(_publish, bus)
             output = kind.run(
-                PhaseContext(section, topology, visible, window, planned, publish, simulate, source, earlier)
+                PhaseContext(
+                    section,
+                    topology,
+                    visible,
+                    phase.window,
+                    phase.planned,
+                    publish,
+                    simulate,
+                    source,
+                    earlier,
+                )
             )
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)

@@ -1,9 +1,11 @@
 """Carrying out the phases of one run: whether, how often and with what, and what came of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from threading import Event as Signal
 from time import monotonic
+from typing import TypeVar
 
 import msgspec
 
@@ -19,9 +21,11 @@ from ...domain.errors import (
 from ...domain.events import (
     Feed,
     PhaseCompleted,
+    PhaseEnd,
     PhaseFailed,
     PhaseRepeated,
     PhaseRetried,
+    PhaseReused,
     PhaseSkipped,
     TrialsCompleted,
 )
@@ -31,9 +35,12 @@ from ...eventstore.store import EventStore
 from ..streams.stream_writer import Journal, Outbox, Tracer
 from ..streams.trace_query import TraceQuery, phase_stream
 from ..workflows.loading import Workflow
-from ..workflows.phase_graph import COMPLETED, FAILED, SKIPPED, Node
+from ..workflows.phase_graph import CACHED, COMPLETED, FAILED, SKIPPED, Node
+from .phase_cache import PhaseCache
 from .phase_execution import PhaseExecution
 from .phase_inputs import PhaseInputs
+
+End = TypeVar("End", bound=PhaseEnd)
 
 PASSING = (StoreError, ExecutorError, OSError)
 """Errors that may pass, so that a phase is tried again: of the store, workers, files and the network."""
@@ -110,8 +117,8 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         What is carried out, and the bars that each phase reads.
     store, journal, outbox
         Where everything is appended.
-    execution
-        What executes phases.
+    execution, cache
+        What executes phases, and what knows of phases that were executed already, if it may be asked.
     outcomes
         What came of the phases that have ended; grows.
     turns
@@ -120,6 +127,8 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         Ends phases that are under way.
     under_way
         Names of those phases, or of their turns, in the order in which they began.
+    keys
+        What the cache calls phases that have begun, by name.
     """
 
     workflow: Workflow
@@ -128,10 +137,12 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal
     outbox: Outbox
     execution: PhaseExecution
+    cache: PhaseCache | None
     outcomes: dict[str, str]
     turns: dict[str, int]
     stop: Stop
     under_way: dict[str, None] = {}
+    keys: dict[str, str] = {}
 
     def carry_out(self, parallel: int) -> None:
         """Carry out every phase that has not ended, so many at once.
@@ -182,7 +193,7 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
                 cause = self._cause(self._inputs.addresses(node))
                 self.outbox.put(node.name, PhaseSkipped(phase=node.name, reason=reason), cause)
                 return SKIPPED
-            self._repeat(node)
+            return self._repeat(node)
         except ENDS_ALL:
             raise
         except AdmfError as error:
@@ -192,24 +203,35 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
             self.outbox.put(node.name, failed)
             self.under_way.pop(self._turn(node), None)
             return FAILED
-        return COMPLETED
 
-    def _repeat(self, node: Node) -> None:
-        """Carry out one turn, or in a loop the turns that are left."""
+    def _repeat(self, node: Node) -> str:
+        """Carry out one turn, or in a loop the turns that are left, and return what came of them."""
         repeat = node.course.repeat
         while True:
             turn = self.turns.get(node.name, 0) + 1
             head = self._attempts(node, turn)
-            reason = self._inputs.loop_end(node, repeat, turn) if repeat else ""
             cause = f"{head.stream}#{head.rows}"
-            if reason or not repeat:
-                self.outbox.put(node.name, _completed(node, head, reason), cause)
-                self.execution.progress.phase_completed(self._turn(node))
+            is_cached = head.stream != phase_stream(self._run, node.name, turn)
+            reason = self._inputs.loop_end(node, repeat, turn) if repeat and not is_cached else ""
+            if repeat and not (reason or is_cached):
+                self.outbox.put(
+                    node.name, _end(partial(PhaseRepeated, turn=turn), node, head), cause, last=False
+                )
                 self.under_way.pop(self._turn(node), None)
-                return
-            self.outbox.put(node.name, _repeated(node, head, turn), cause, last=False)
+                self.turns[node.name] = turn
+                continue
+            if is_cached:
+                # Phases that depend on it look into the journal for its stream: this can't wait its turn.
+                self.journal.append([_end(partial(PhaseReused, cached=True), node, head)], cause)
+                self.outbox.end(node.name)
+            else:
+                completed = _end(partial(PhaseCompleted, reason=reason), node, head)
+                self.outbox.put(node.name, completed, cause)
+                if self.cache and node.name in self.keys:
+                    self.cache.note(self.keys[node.name], completed, cause)
+            self.execution.progress.phase_completed(self._turn(node), cached=is_cached)
             self.under_way.pop(self._turn(node), None)
-            self.turns[node.name] = turn
+            return CACHED if is_cached else COMPLETED
 
     def _attempts(self, node: Node, turn: int) -> Head:
         """Execute a turn; after an error that may pass, again, with twice the delay each time."""
@@ -239,15 +261,15 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         addresses = self._inputs.addresses(node, turn)
         seconds = node.course.timeout_seconds
         tracer = Tracer(self.store, phase_stream(self._run, node.name, turn), self._cause(addresses))
-        self.execution.run(
-            self._inputs.section(node, turn),
-            self.feeds[node.name],
-            tracer,
-            self.journal,
-            self.stop,
-            reads=tuple(address.partition("/")[2].rpartition("#")[0] for address in addresses),
-            clock=Clock(seconds) if seconds else None,
-        )
+        reads = tuple(address.partition("/")[2].rpartition("#")[0] for address in addresses)
+        phase = self.execution.prepare(self._inputs.section(node, turn), self.feeds[node.name], reads)
+        recorded = tracer.recorded_start()
+        if self.cache and turn == 1 and recorded in (None, phase.started):
+            key = self.keys[node.name] = self.cache.key(phase, node, self._run)
+            if recorded is None and (found := self.cache.find(key)):
+                return found
+        clock = Clock(seconds) if seconds else None
+        self.execution.run(phase, tracer, self.journal, self.stop, clock=clock)
         return tracer.head
 
     def _cause(self, addresses: tuple[str, ...]) -> str:
@@ -267,23 +289,11 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         return PhaseInputs(self.workflow, self._run, TraceQuery(self.store), self.outcomes)
 
 
-def _completed(node: Node, head: Head, reason: str) -> PhaseCompleted:
-    return PhaseCompleted(
+def _end(kind: Callable[..., End], node: Node, head: Head) -> End:
+    return kind(
         phase=node.name,
         stream=head.stream,
         events=head.version,
         rows=head.rows,
         head_hash=head.content_hash.hex(),
-        reason=reason,
-    )
-
-
-def _repeated(node: Node, head: Head, turn: int) -> PhaseRepeated:
-    return PhaseRepeated(
-        phase=node.name,
-        stream=head.stream,
-        events=head.version,
-        rows=head.rows,
-        head_hash=head.content_hash.hex(),
-        turn=turn,
     )

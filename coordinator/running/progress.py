@@ -19,8 +19,8 @@ class Progress(Protocol):
     def trials_completed(self, count: int) -> None:
         """Take note that so many more were simulated, and that their events are durable."""
 
-    def phase_completed(self, phase: str) -> None:
-        """Take note that a phase ended well."""
+    def phase_completed(self, phase: str, *, cached: bool = False) -> None:
+        """Take note that a phase ended well, or is taken over as another run had completed it."""
 
 
 class Silence:
@@ -35,7 +35,7 @@ class Silence:
     def trials_completed(self, count: int) -> None:
         """Do nothing."""
 
-    def phase_completed(self, phase: str) -> None:
+    def phase_completed(self, phase: str, *, cached: bool = False) -> None:
         """Do nothing."""
 
 

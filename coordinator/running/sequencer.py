@@ -34,6 +34,7 @@ from ..streams.stream_writer import Journal, Outbox
 from ..streams.trace_query import TraceQuery
 from ..workflows.loading import Workflow, resolved_workflow
 from .fork import Fork, record_fork
+from .phase_cache import PhaseCache
 from .phase_execution import PhaseExecution
 from .phase_run import PhaseError, PhaseRun, Stop
 from .progress import Progress
@@ -107,7 +108,8 @@ class Sequencer:
         journal.append([started, *plan.reused.values()])
         record_fork(self._store, plan.address, workflow_id)
         outcomes = dict.fromkeys(plan.reused, "reused")
-        self._go_on(plan.workflow, journal, self._execution(plan.workflow, market), feeds, outcomes)
+        execution = self._execution(plan.workflow, market)
+        self._go_on(plan.workflow, journal, execution, feeds, outcomes, is_fork=True)
 
     def resume(self, workflow_id: str, *, accept_code: bool = False) -> None:
         """Carry a run on where it was stopped; a run whose phases all ended well stays as it is.
@@ -142,7 +144,15 @@ class Sequencer:
         if history.started.forked_from:
             record_fork(self._store, history.started.forked_from, workflow_id)
         execution = self._execution(workflow, MarketLog(self._store), accept_code=accept_code)
-        self._go_on(workflow, journal, execution, history.started.feeds, history.settled, history.turns)
+        self._go_on(
+            workflow,
+            journal,
+            execution,
+            history.started.feeds,
+            history.settled,
+            history.turns,
+            is_fork=bool(history.started.forked_from),
+        )
 
     def _execution(
         self, workflow: Workflow, market: MarketLog, *, accept_code: bool = False
@@ -159,8 +169,13 @@ class Sequencer:
         feeds: Mapping[str, tuple[Feed, ...]],
         outcomes: Mapping[str, str] | None = None,
         turns: Mapping[str, int] | None = None,
+        *,
+        is_fork: bool = False,
     ) -> None:
-        """Carry out the phases that have not ended, and write the journal of the run to its end."""
+        """Carry out the phases that have not ended, and write the journal of the run to its end.
+
+        A fork executes them, whatever other runs have completed.
+        """
         workflow_id, ended = journal.head.stream, dict(outcomes or {})
         outbox = Outbox(journal, [node.name for node in workflow.graph.nodes if node.name not in ended])
         phases = PhaseRun(
@@ -170,6 +185,7 @@ class Sequencer:
             journal=journal,
             outbox=outbox,
             execution=execution,
+            cache=PhaseCache(self._store) if workflow.cache and not is_fork else None,
             outcomes=ended,
             turns=dict(turns or {}),
             stop=Stop(),

@@ -34,7 +34,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     completed
         The phases that ended well, by name.
     reused
-        The phases that it has taken over from the run that it was forked from, by name.
+        The phases that it has taken over from other runs, by name.
     failed
         The phases that failed and were not tried again, with the errors, by name.
     skipped
@@ -76,14 +76,23 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
         """Return what came of a phase, or ``running`` for one that has not ended."""
         return self.outcomes.get(phase, "running")
 
+    def phase_reason(self, phase: str) -> str:
+        """Say why a phase was skipped or failed, took no other turn, or where it was taken from, if so."""
+        if phase in self.completed:
+            return self.completed[phase].reason
+        if phase in self.reused:
+            reused = self.reused[phase]
+            return f"taken from {reused.stream}" if reused.cached else ""
+        return self.skipped.get(phase) or self.failed.get(phase, "")
+
     @property
     def outcomes(self) -> dict[str, str]:
-        """What came of each phase that has ended: ``completed``, ``reused``, ``skipped`` or ``failed``."""
+        """What came of each phase: ``completed``, ``reused``, ``cached``, ``skipped`` or ``failed``."""
         return {
             **dict.fromkeys(self.skipped, "skipped"),
             **dict.fromkeys(self.failed, "failed"),
             **dict.fromkeys(self.completed, "completed"),
-            **dict.fromkeys(self.reused, "reused"),
+            **{name: "cached" if event.cached else "reused" for name, event in self.reused.items()},
         }
 
     @property
@@ -92,10 +101,11 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
         What failed is tried again if the run came to its end, and what was skipped is thought over.
         """
-        kept = (
-            ("completed", "reused") if self.status in ENDED else ("completed", "reused", "skipped", "failed")
-        )
-        return {phase: outcome for phase, outcome in self.outcomes.items() if outcome in kept}
+        return {
+            phase: outcome
+            for phase, outcome in self.outcomes.items()
+            if phase in self.done or self.status not in ENDED
+        }
 
     @property
     def done(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from .trace_query import TraceQuery
 def run_streams(store: EventStore, run: str) -> tuple[Head, ...]:
     """Return where all streams end that a run consists of and refers to, each after those that it refers to.
 
-    They are those of its bars, its phases, the runs that it was forked from, and its own. What is appended
+    They are those of its bars, its phases, the runs that it took phases from, and its own. What is appended
     meanwhile may be missing, but never something that is referred to by what is not.
 
     Raises
@@ -17,12 +17,12 @@ def run_streams(store: EventStore, run: str) -> tuple[Head, ...]:
         There is no such run.
     """
     heads: dict[str, Head] = {}
-    _collect(store, run, heads)
+    _collect(store, run, heads, (run,))
     return tuple(head for head in reversed(heads.values()) if head.version)
 
 
-def _collect(store: EventStore, run: str, heads: dict[str, Head]) -> None:
-    """Put a stream before those that it refers to."""
+def _collect(store: EventStore, run: str, heads: dict[str, Head], above: tuple[str, ...]) -> None:
+    """Put a stream before those that it refers to; runs may have taken phases from one another."""
     first = next(store.read(run, topics=(WorkflowStarted.__name__,)), None)
     started = first.event if first else None
     if not isinstance(started, WorkflowStarted):
@@ -35,10 +35,10 @@ def _collect(store: EventStore, run: str, heads: dict[str, Head]) -> None:
         if stream.startswith(f"{run}/"):
             _put(store, stream, heads)
             feeds += _feeds(store, stream)
-    origins = [started.forked_from, *phases] if started.forked_from else []
-    for origin in dict.fromkeys(origin.partition("/")[0].partition("#")[0] for origin in origins):
-        if origin != run:
-            _collect(store, origin, heads)
+    origins = (origin.partition("/")[0].partition("#")[0] for origin in (started.forked_from, *phases))
+    for origin in dict.fromkeys(filter(None, origins)):
+        if origin not in above:
+            _collect(store, origin, heads, (*above, origin))
     for stream in feeds:
         _put(store, stream, heads)
 

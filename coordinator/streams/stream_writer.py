@@ -133,17 +133,26 @@ class Outbox:
             self._waiting[phase].append((event, cause))
             if last:
                 self._ended.add(phase)
-            for name in [*self._waiting]:
-                self._append(name)
-                if name not in self._ended:
-                    break
-                del self._waiting[name]
+            self._append_due()
+
+    def end(self, phase: str) -> None:
+        """Let a phase have ended whose last event is in the journal already."""
+        with self._lock:
+            self._ended.add(phase)
+            self._append_due()
 
     def flush(self) -> None:
         """Append what waits for phases that will not end."""
         with self._lock:
             for name in self._waiting:
                 self._append(name)
+
+    def _append_due(self) -> None:
+        for name in [*self._waiting]:
+            self._append(name)
+            if name not in self._ended:
+                break
+            del self._waiting[name]
 
     def _append(self, phase: str) -> None:
         waiting = self._waiting[phase]

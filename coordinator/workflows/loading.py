@@ -51,7 +51,8 @@ MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
 class Workflow(msgspec.Struct, frozen=True, dict=True):
     """A workflow as written: its name, seed and phases, raw, and the folder that file names start from.
 
-    At most `parallel` phases are carried out at once.
+    At most `parallel` phases are carried out at once. With `cache`, phases that another run has completed are
+    taken over.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
     shared: Raw
     folder: Path
     parallel: int = 1
+    cache: bool = True
 
     @cached_property
     def graph(self) -> PhaseGraph:
@@ -72,6 +74,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
             "name": self.name,
             "seed": self.seed,
             "parallel": self.parallel,
+            "cache": self.cache,
             "phases": self.phases,
             "shared": self.shared,
         }
@@ -88,6 +91,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
             written["shared"],
             Path(folder),
             written.get("parallel", 1),
+            written.get("cache", True),
         )
 
 
@@ -121,7 +125,12 @@ def changed_workflow(workflow: Workflow, changes: Iterable[str]) -> Workflow:
     ConfigurationError
         A change does not fit.
     """
-    own = {"name": workflow.name, "seed": workflow.seed, "parallel": workflow.parallel}
+    own = {
+        "name": workflow.name,
+        "seed": workflow.seed,
+        "parallel": workflow.parallel,
+        "cache": workflow.cache,
+    }
     written = {**own, **workflow.shared, "workflow": workflow.phases}
     raw: Raw = msgspec.to_builtins(written)
     return _workflow({**raw, "workflow": list(raw["workflow"])}, changes, workflow.name, workflow.folder)
@@ -138,10 +147,13 @@ def _workflow(raw: Raw, changes: Iterable[str], name: str, folder: Path) -> Work
     _check_shared(shared, written)
     name, seed = str(raw.pop("name", name)), _whole(raw.pop("seed", 0), "seed", 0)
     parallel = _whole(raw.pop("parallel", 1), "parallel", 1)
+    cache = raw.pop("cache", True)
+    if not isinstance(cache, bool):
+        raise ConfigurationError(f"cache: must be true or false, was {cache!r}.")
     if raw:
-        known = {*SHARED, "name", "seed", "parallel", "workflow", "strategy", "data_file"}
+        known = {*SHARED, "name", "seed", "parallel", "cache", "workflow", "strategy", "data_file"}
         raise UnknownNameError("key", next(iter(raw)), known, next(iter(raw)))
-    return Workflow(name, seed, phases, shared, folder, parallel)
+    return Workflow(name, seed, phases, shared, folder, parallel, cache)
 
 
 def resolved_workflow(workflow: Workflow) -> WorkflowSection:

@@ -19,7 +19,8 @@ TURN = "turn"
 COMPLETED = "completed"
 SKIPPED = "skipped"
 FAILED = "failed"
-ENDED_WELL = frozenset({COMPLETED, "reused"})
+CACHED = "cached"
+ENDED_WELL = frozenset({COMPLETED, "reused", CACHED})
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -61,7 +62,8 @@ class PhaseGraph(msgspec.Struct, frozen=True):
         Parameters
         ----------
         outcomes
-            What came of each phase that has ended: ``completed``, ``reused``, ``skipped`` or ``failed``.
+            What came of each phase that has ended: ``completed``, ``reused``, ``cached``, ``skipped`` or
+            ``failed``.
         """
         return [
             node

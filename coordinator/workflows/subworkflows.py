@@ -68,7 +68,11 @@ def _inner(phase: Raw, where: str, folder: Path, expanded: Callable[[Raw], Raw],
     beside = folder / phase["workflow"]
     raw, _, inner_folder = read_workflow(beside if beside.is_file() else phase["workflow"])
     whole = flattened(expanded(raw), inner_folder, expanded, depth + 1)
-    own = {key: value for key, value in whole.items() if key not in ("name", "seed", "parallel", "workflow")}
+    own = {
+        key: value
+        for key, value in whole.items()
+        if key not in ("name", "seed", "parallel", "cache", "workflow")
+    }
     settings = merged(own, {key: value for key, value in phase.items() if key not in OWN})
     inner = [mapping(each, f"{where}.workflow") for each in whole["workflow"]]
     if any("name" not in each for each in inner):

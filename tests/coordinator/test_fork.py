@@ -272,7 +272,7 @@ def test_a_run_that_is_under_way_can_be_forked_and_goes_on(
             yield events
 
     executor.map = interrupted  # type: ignore[method-assign]
-    result = coordinator.execute_workflow(train_and_test)
+    result = coordinator.execute_workflow(train_and_test, cache=False)
     assert result.status == "completed"
     assert heads(result) == heads(forked[0]) == heads(source)
     assert forks(coordinator.workspace.store, result.run) == [

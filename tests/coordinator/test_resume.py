@@ -17,6 +17,7 @@ from admf.eventstore.store import EventStore
 
 RUN = "workflow_20261121_101500_00000000"
 WORKFLOW: dict[str, object] = {
+    "cache": False,
     "data": {"file": "sp500.csv", "end": "2002-12-31"},
     "strategies": [{"name": "cross", "type": "sma_crossover"}],
     "shard_size": 3,
@@ -36,6 +37,7 @@ WORKFLOW: dict[str, object] = {
     ],
 }
 GRAPH: dict[str, object] = {
+    "cache": False,
     "data": {"file": "sp500.csv", "end": "2001-12-31"},
     "strategies": [{"name": "cross", "type": "sma_crossover"}],
     "shard_size": 2,

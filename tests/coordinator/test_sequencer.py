@@ -89,8 +89,10 @@ def test_every_phase_has_a_stream_and_a_correlation_id_of_its_own(coordinator, t
     for recorded in coordinator.workspace.store.read_all():
         correlations.setdefault(recorded.stream, set()).add(recorded.correlation_id)
     (bars,) = [stream for stream in correlations if stream.startswith("bars-")]
+    notes = [stream for stream in correlations if stream.startswith("phase-")]
+    assert len(notes) == 2
     assert correlations == {
-        stream: {stream} for stream in (run, f"{run}/training", f"{run}/out_of_sample", bars)
+        stream: {stream} for stream in (run, f"{run}/training", f"{run}/out_of_sample", bars, *notes)
     }
 
 
