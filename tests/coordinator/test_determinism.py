@@ -30,6 +30,11 @@ def reversed_keys(value):
 
 
 @pytest.fixture
+def train_and_test(train_and_test):
+    return {**train_and_test, "cache": False}
+
+
+@pytest.fixture
 def expected(coordinator, train_and_test, heads):
     return heads(coordinator.execute_workflow(train_and_test))
 
@@ -105,5 +110,5 @@ def test_a_changed_strategy_file_changes_the_hash(coordinator, folder, heads):
     hashes = []
     for text in (STRATEGY, STRATEGY, STRATEGY + "# a comment\n"):
         (folder / "mine.py").write_text(text)
-        hashes.append(heads(coordinator.execute_workflow(workflow))["backtest"])
+        hashes.append(heads(coordinator.execute_workflow(workflow, cache=False))["backtest"])
     assert hashes[0] == hashes[1] != hashes[2]

@@ -57,6 +57,7 @@ def graph(folder):
     (folder / "flaky.py").write_text(FLAKY)
     return {
         "name": "graph",
+        "cache": False,
         "data": {"file": str(folder / "walk.csv")},
         "strategies": [{"name": "cross", "type": "sma_crossover"}],
         "shard_size": 2,
@@ -214,6 +215,7 @@ def pair(folder, **one):
     return {
         "data": {"file": str(folder / "walk.csv")},
         "parallel": 2,
+        "cache": False,
         "workflow": [{"name": "one", **plain, **one}, {"name": "two", **plain}],
     }
 
