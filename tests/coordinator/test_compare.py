@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 @pytest.fixture
 def run(coordinator: Coordinator, train_and_test: dict[str, object]) -> Callable[..., WorkflowResult]:
-    return lambda *changes: coordinator.execute_workflow(train_and_test, changes)
+    return lambda *changes: coordinator.execute_workflow(train_and_test, changes, cache=False)
 
 
 def phases(coordinator: Coordinator, first: str, second: str) -> tuple[PhaseComparison, ...]:
