@@ -72,7 +72,7 @@ def test_workers_shards_replay_and_verify_agree(coordinator, pooled, analyzed, h
 
 
 def test_killed_at_each_append_it_resumes_to_the_same_heads(tmp_path, analyzed, killed, heads):
-    workflow = {**analyzed(), "cache": False}
+    workflow = analyzed()
     with Coordinator(tmp_path / "whole") as coordinator:
         expected = heads(coordinator.execute_workflow(workflow))
     store = tmp_path / "events.sqlite"

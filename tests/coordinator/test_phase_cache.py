@@ -210,6 +210,33 @@ def test_branches_find_what_was_taken_over_before_the_branch_above_has_ended(
     assert heads(wider).items() >= heads(first).items()
 
 
+def test_killed_after_each_append_a_run_that_takes_phases_over_is_resumed(
+    tmp_path: Path,
+    train_and_test: dict[str, object],
+    killed: Callable[..., int | None],
+    heads: Heads,
+) -> None:
+    store, workflow = tmp_path / "store", {**train_and_test, "cache": True}
+    with Coordinator(store) as coordinator:
+        coordinator.execute_workflow(train_and_test)
+    other = changed(workflow, 1, capital=5000)
+    run = "workflow_20261121_101500_00000000"
+    appends = killed(tmp_path / "whole", "execute_workflow", other, at=0, run=run)
+    assert appends is not None
+    with Coordinator(tmp_path / "whole") as whole:
+        expected = heads(whole.execute_workflow(other))
+    ends = []
+    for fatal in range(1, appends):
+        run = f"workflow_20261121_101500_{fatal:08x}"
+        if killed(store, "execute_workflow", other, at=fatal, run=run) is not None:
+            break
+        with Coordinator(store) as coordinator:
+            result = coordinator.resume_workflow(run)
+            ends.append((result.status, outcomes(result)["training"], heads(result) == expected))
+    assert len(ends) > 3
+    assert set(ends) == {("completed", "cached", True)}
+
+
 def test_it_is_shown_audited_repeated_and_compared(
     coordinator: Coordinator, store: EventStore, train_and_test: dict[str, object]
 ) -> None:

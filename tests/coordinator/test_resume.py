@@ -17,7 +17,6 @@ from admf.eventstore.store import EventStore
 
 RUN = "workflow_20261121_101500_00000000"
 WORKFLOW: dict[str, object] = {
-    "cache": False,
     "data": {"file": "sp500.csv", "end": "2002-12-31"},
     "strategies": [{"name": "cross", "type": "sma_crossover"}],
     "shard_size": 3,
@@ -37,7 +36,6 @@ WORKFLOW: dict[str, object] = {
     ],
 }
 GRAPH: dict[str, object] = {
-    "cache": False,
     "data": {"file": "sp500.csv", "end": "2001-12-31"},
     "strategies": [{"name": "cross", "type": "sma_crossover"}],
     "shard_size": 2,
@@ -258,12 +256,7 @@ def test_a_run_resumes_without_its_data_file(
     monkeypatch.chdir(tmp_path)
     rows = [f"2020-01-{day:02},{day},{day + 1},{day - 0.5},{day + 0.5},100" for day in range(1, 32)]
     (tmp_path / "mine.csv").write_text("Date,Open,High,Low,Close,Volume\n" + "\n".join(rows))
-    workflow: dict[str, object] = {
-        "workflow": "backtest",
-        "strategy": "breakout",
-        "data_file": "mine.csv",
-        "cache": False,
-    }
+    workflow: dict[str, object] = {"workflow": "backtest", "strategy": "breakout", "data_file": "mine.csv"}
     with Coordinator(tmp_path / "store") as coordinator:
         expected = heads(coordinator.execute_workflow(workflow))
         killed(tmp_path / "store", "execute_workflow", workflow, at=2, run=RUN)
