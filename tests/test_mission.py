@@ -69,7 +69,7 @@ def coordinator(here: Path) -> Iterator[Coordinator]:
 
 
 def workflow(*phases: Phase, **settings: object) -> dict[str, object]:
-    shared = {"data": {"file": "walk.csv"}, "strategies": CROSS, **settings}
+    shared = {"data": {"file": "walk.csv"}, "strategies": CROSS, "cache": False, **settings}
     return {**shared, "workflow": [*phases]}
 
 
@@ -364,6 +364,13 @@ def test_c4_regimes_are_told_without_the_future_and_parameters_by_regime(coordin
         labels[end] = coordinator.workspace.read_models.query(sql).rows
         output = result.phase("regimes").output
         assert any(regime.best for regime in output.regimes)
+        # What came of a regime is what came of the bars before which it was known.
+        curve, known = result.phase("search").equity(), dict(labels[end])
+        worth = np.concatenate(([100_000.0], curve["equity"]))
+        for regime in output.regimes:
+            inside = [known.get(bar - 1) == regime.name for bar in curve["bar"].tolist()]
+            grown = (worth[1:] / worth[:-1])[inside].prod() - 1.0
+            assert regime.metrics["total_return"] == pytest.approx(grown)
     shorter, longer = labels.values()
     assert longer[: len(shorter)] == shorter
     assert len(longer) > len(shorter) > 100
