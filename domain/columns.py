@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from .events import Column, NumericEvent
+from .events import Column, Int64, NumericEvent
 
 EventT = TypeVar("EventT", bound=NumericEvent)
 
@@ -36,11 +36,16 @@ def joined(events: Sequence[EventT]) -> EventT:
 
 def rows(event: EventT, start: int, stop: int) -> EventT:
     """Return the rows of an event from `start` to `stop` (excluded), as views."""
+    return rows_at(event, slice(start, stop))
+
+
+def rows_at(event: EventT, places: Int64 | slice) -> EventT:
+    """Return the rows of an event at these places."""
     columns: dict[str, object] = {}
     for name in event.__struct_fields__:
         column = getattr(event, name)
         if isinstance(column, dict):
-            columns[name] = {key: values[start:stop] for key, values in column.items()}
+            columns[name] = {key: values[places] for key, values in column.items()}
         else:
-            columns[name] = column[start:stop]
+            columns[name] = column[places]
     return msgspec.structs.replace(event, **columns)

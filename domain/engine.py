@@ -29,8 +29,9 @@ from .metrics import METRICS
 from .stitching import first_settings, joined_changes, with_turns
 from .strategies import PRICES
 from .sweep import run_containers
-from .targets import Changes, merge_wishes, slot_changes
+from .targets import Changes, Line, merge_wishes, slot_changes
 from .topology import MAX_DRAWDOWN, Containers, LogLevel, Topology
+from .weighting import weighted_lines
 
 RECORDED = {
     LogLevel.METRICS: (TrialsCompleted,),
@@ -46,15 +47,6 @@ RECORDED = {
     ),
 }
 """Which events each log level keeps, in the order in which they are recorded."""
-
-
-class Line(NamedTuple):
-    """One strategy on one symbol: a line of signals."""
-
-    slot: int
-    symbol: int
-    weight: float
-    changes: Changes
 
 
 def simulate(topology: Topology, market: Market, containers: Containers) -> Iterator[NumericEvent]:
@@ -102,6 +94,7 @@ def simulate_signals(
     kinds = RECORDED[topology.log]
     if SignalsEmitted in kinds:
         yield from _signals(lines, ids)
+    lines = weighted_lines(lines, topology, market, containers)
     wishes, wish_ends = _wishes(lines, topology, market, containers)
     settings = _settings(topology, containers if containers.legs is None else containers.legs)
     if containers.legs is not None:

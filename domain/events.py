@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .codes import Stage
 from .outputs import Fold as Fold
+from .outputs import Member as Member
 from .outputs import PhaseOutput as PhaseOutput
 from .outputs import Regime as Regime
 from .outputs import Scalar as Scalar
@@ -353,6 +354,18 @@ class TrialsCompleted(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, Float64]
 
 
+class WeightsFitted(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of an ensemble were given weights, from what their containers came to.
+
+    ``regime`` is the number of the regime in which a weight holds, or -1 where none is known; ``container``
+    is the one in which the member was simulated alone.
+    """
+
+    regime: Int8
+    container: Int32
+    weight: Float64
+
+
 ControlEvent = (
     WorkflowStarted
     | PhaseStarted
@@ -380,5 +393,6 @@ NumericEvent = (
     | OrdersCanceled
     | InterestCharged
     | TrialsCompleted
+    | WeightsFitted
 )
 Event = ControlEvent | NumericEvent

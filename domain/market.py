@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .desk import CLOSE, HIGH, LOW, MARK, OPEN, VOLUME, Prices
-from .events import Float64
+from .events import Float64, Int8
 from .features import Feature, feature_table
 from .panel import Panel
 
@@ -26,15 +26,23 @@ class Market:
     tables
         Their values over each symbol's bars, shape (n_features, n_bars of the symbol); computed where left
         out.
+    regimes
+        The regime that is known at the close of each bar, shape (n_bars,), -1 for none; None where bars are
+        not classified.
     """
 
     def __init__(
-        self, panel: Panel, features: tuple[Feature, ...], tables: Sequence[Float64] | None = None
+        self,
+        panel: Panel,
+        features: tuple[Feature, ...],
+        tables: Sequence[Float64] | None = None,
+        regimes: Int8 | None = None,
     ) -> None:
         self.panel = panel
         self.features = features
         self.tables = tuple(tables or (feature_table(features, bars) for bars in panel.bars))
         self.rows = {feature: row for row, feature in enumerate(features)}
+        self.regimes = regimes
 
     @cached_property
     def prices(self) -> Prices:

@@ -54,6 +54,34 @@ class Regime(msgspec.Struct, frozen=True, kw_only=True):
     shortfall: str = ""
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of an ensemble, with its weight.
+
+    Attributes
+    ----------
+    name
+        Of its strategies in the ensemble, joined by ``+``.
+    phase, source
+        The earlier phase whose trial it is, and the container of that.
+    container
+        The container of the ensemble's phase in which it was simulated alone.
+    parameters
+        Of the trial.
+    weight
+        Where the regime is not known, or weights are the same in all regimes.
+    regimes
+        Its weight in each regime by name, where they differ.
+    """
+
+    name: str
+    phase: str
+    source: int
+    container: int
+    parameters: dict[str, Scalar]
+    weight: float
+    regimes: dict[str, float] = {}
+
+
 class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     """What a phase hands on to the phases after it.
 
@@ -76,7 +104,10 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     figures, verdict
         Of an analysis: what it measured, by name, and what follows from it in plain words.
     regimes
-        Of an analysis of regimes: what came of each, in the order of their numbers.
+        Where bars were classified: the regimes, in the order of their numbers; of an analysis of regimes,
+        with what came of each.
+    weights
+        Of an ensemble: its members and their weights; found by name, as in ``weights.cross_7.weight``.
     """
 
     objective: str
@@ -89,3 +120,4 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float] = {}
     verdict: str = ""
     regimes: tuple[Regime, ...] = ()
+    weights: tuple[Member, ...] = ()

@@ -43,6 +43,15 @@ class Changes(NamedTuple):
     price: Float64
 
 
+class Line(NamedTuple):
+    """One strategy on one symbol: a line of signals."""
+
+    slot: int
+    symbol: int
+    weight: float
+    changes: Changes
+
+
 ROOM = 64
 """Changes per container that room is made for at first."""
 

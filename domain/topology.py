@@ -34,12 +34,15 @@ class StrategySlot(msgspec.Struct, frozen=True, kw_only=True):
     ``parameters`` are complete; ``weight`` multiplies its signals in the portfolio's target; ``lowest`` and
     ``highest`` bound its target exposure (long only: 0 and 1). ``symbols`` are the numbers of the symbols
     that it trades, each with its weight; without any, it trades all of them with an equal part of its weight.
+    ``weights``, where there are any, are its weights in each of the topology's regimes; ``weight`` then holds
+    where the regime is not known.
     """
 
     name: str
     strategy: Strategy
     parameters: Mapping[str, Scalar]
     weight: float = 1.0
+    weights: tuple[float, ...] = ()
     lowest: float = -1.0
     highest: float = 1.0
     symbols: tuple[int, ...] = ()
@@ -111,7 +114,10 @@ class Legs(Containers, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """What a phase simulates, apart from the bars and the containers."""
+    """What a phase simulates, apart from the bars and the containers.
+
+    ``regimes`` names the regimes that bars are classified by, in the order of their numbers.
+    """
 
     slots: tuple[StrategySlot, ...]
     sizer: Sizer
@@ -122,6 +128,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     log: LogLevel = LogLevel.FULL
     protection: Protection = Protection()
     limits: RiskLimits = RiskLimits()
+    regimes: tuple[str, ...] = ()
 
     @property
     def risk_parameters(self) -> dict[str, Scalar]:

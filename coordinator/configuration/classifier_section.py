@@ -10,8 +10,12 @@ from .section import Section
 
 
 class FitSection(Section):
-    """The bars that a classifier is fitted to: from the start of the period to `end`, that day included."""
+    """The bars that a classifier is fitted to: from `start` to `end`, both days included.
 
+    By default they are the first and the last day of the phase's period.
+    """
+
+    start: date | None = None
     end: date | None = None
 
 

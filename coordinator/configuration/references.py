@@ -34,11 +34,12 @@ class _Later:
 def output_values(output: PhaseOutput) -> dict[str, object]:
     """Return everything that can be referred to in an output by its path, such as ``best.parameters``.
 
-    The metrics of the best trial also have the short form ``best.sharpe_ratio``; a regime is found by its
-    name, as in ``regimes.calm.best.parameters``.
+    The metrics of the best trial also have the short form ``best.sharpe_ratio``; a regime, and
+    a member of an ensemble, is found by its name, as in ``regimes.calm.best.parameters``.
     """
     built = msgspec.to_builtins(output)
-    built["regimes"] = {regime["name"]: regime for regime in built["regimes"]}
+    for named in ("regimes", "weights"):
+        built[named] = {each["name"]: each for each in built[named]}
     values = dict(_below("", built))
     values.pop("")
     metrics = output.best.metrics if output.best else {}

@@ -16,6 +16,9 @@ from ...domain.events import Scalar
 from .analysis_sections import AnalysisSection, ResamplingSection, TolerableSection
 from .classifier_section import ClassifierSection
 from .convergence_section import ConvergenceSection
+from .course_section import CourseSection as CourseSection
+from .course_section import RepeatSection as RepeatSection
+from .ensemble_section import EnsembleSection
 from .section import Section
 
 OPTIONAL = frozenset(
@@ -30,6 +33,9 @@ OPTIONAL = frozenset(
         "convergence",
         "minimum_bars",
         "minimum_trades",
+        "more_signals_from",
+        "regimes",
+        "ensemble",
     }
 )
 """Sections that only some types of phase use."""
@@ -155,7 +161,8 @@ class StrategySection(Section):
     """A strategy in a phase: `type` is a registered type, or `file.py:function`.
 
     It trades `symbols`, or all of the phase's, each with an equal part of its weight. Its features are
-    computed over bars of a coarser `timeframe`, where one is stated.
+    computed over bars of a coarser `timeframe`, where one is stated. `weights` are its weights in the regimes
+    of the phase's classifier, by their names; in others, and where the regime is not known, `weight` holds.
     """
 
     type: str
@@ -164,7 +171,8 @@ class StrategySection(Section):
     timeframe: str = ""
     parameters: dict[str, Value] = Field({})
     direction: Literal["both", "long", "short"] = "both"
-    weight: float | None = Field(None, gt=0.0, le=1.0)
+    weight: float | None = Field(None, ge=0.0, le=1.0)
+    weights: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -323,27 +331,6 @@ class MetricsSection(Section):
     bars_per_year: float | None = Field(None, gt=0.0)
 
 
-class RepeatSection(Section):
-    """Turns of a phase until a condition holds, `of` changes by less than `tolerance`, or all `max`."""
-
-    until: str = ""
-    max: int = Field(ge=1)
-    tolerance: float | None = Field(None, gt=0.0)
-    of: str = "best.sharpe_ratio"
-
-
-class CourseSection(Section):
-    """Whether, when and how often a phase is carried out; what it does depends on none of it."""
-
-    when: str = ""
-    requires: Literal["completed", "ended"] = "completed"
-    continue_on_failure: bool = False
-    timeout_seconds: float | None = Field(None, gt=0.0)
-    retries: int = Field(0, ge=0)
-    retry_delay_seconds: float = Field(1.0, ge=0.0)
-    repeat: RepeatSection | None = None
-
-
 class WorkSection(Section):
     """What a phase does."""
 
@@ -351,7 +338,10 @@ class WorkSection(Section):
     type: str
     depends_on: tuple[str, ...] = ()
     inherit_best_from: str = ""
+    more_signals_from: tuple[str, ...] | None = None
     trials: Literal["best", "all"] | TopSection | None = None
+    regimes: str | None = None
+    ensemble: EnsembleSection | None = None
     data: DataSection | None = None
     capital: float = Field(100_000.0, gt=0.0)
     execution: ExecutionSection = ExecutionSection()
@@ -369,6 +359,11 @@ class WorkSection(Section):
     metrics: MetricsSection = MetricsSection()
     log: Literal["full", "fills", "metrics"] = "full"
     shard_size: int | None = Field(None, gt=0)
+
+    @property
+    def signal_sources(self) -> tuple[str, ...]:
+        """The phases whose signals it follows, or which it inherits from; the first may be empty."""
+        return (self.inherit_best_from, *(self.more_signals_from or ()))
 
 
 class PhaseSection(CourseSection, WorkSection):

@@ -13,6 +13,7 @@ from .analysis import analysis, plan_analysis
 from .backtest import backtest, plan_backtest
 from .context import PhaseContext
 from .convergence import convergence, plan_convergence
+from .ensemble import ensemble, plan_ensemble
 from .optimization import optimization, plan_optimization
 from .regime_analysis import plan_regime_analysis, regime_analysis
 from .risk_assessment import plan_risk_assessment, risk_assessment
@@ -47,14 +48,26 @@ class PhaseType(msgspec.Struct, frozen=True):
 
 
 PHASES: Registry[PhaseType] = Registry("phase type")
-PHASES.register("backtest", PhaseType(plan_backtest, backtest))
+PHASES.register("backtest", PhaseType(plan_backtest, backtest, frozenset({"classifier"})))
 PHASES.register("optimization", PhaseType(plan_optimization, optimization, frozenset({"optimization"})))
 PHASES.register(
-    "validation", PhaseType(plan_validation, validation, frozenset({"optimization", "walk_forward"}))
+    "validation",
+    PhaseType(plan_validation, validation, frozenset({"optimization", "walk_forward", "classifier"})),
 )
 PHASES.register(
     "signal_replay",
-    PhaseType(plan_signal_replay, signal_replay, frozenset({"optimization", "trials"}), follows=True),
+    PhaseType(
+        plan_signal_replay, signal_replay, frozenset({"optimization", "trials", "classifier"}), follows=True
+    ),
+)
+PHASES.register(
+    "ensemble",
+    PhaseType(
+        plan_ensemble,
+        ensemble,
+        frozenset({"trials", "more_signals_from", "regimes", "ensemble", "minimum_bars"}),
+        follows=True,
+    ),
 )
 PHASES.register("analysis", PhaseType(plan_analysis, analysis, frozenset({"analysis"}), analyzes=True))
 PHASES.register(

@@ -1,23 +1,54 @@
-"""Regimes of the bars that a phase reads, by a classifier that is fitted to the begin of its period."""
+"""Regimes of the bars that a phase reads, by a classifier that is fitted to its sample alone."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import NamedTuple
 
+import numpy as np
+
+from ...domain.bars import Window
 from ...domain.errors import ConfigurationError
-from ...domain.events import Int8
+from ...domain.events import Int8, Regime, RegimesClassified
+from ...domain.panel import Panel
 from ...domain.regimes.classifiers import CLASSIFIERS, require_installed
+from ...domain.regimes.performance import known_before
 from ..configuration.classifier_section import ClassifierSection
 from ..configuration.sections import PhaseSection
-from .context import PhaseContext
 
 
 class Classification(NamedTuple):
-    """Names of regimes, the number of that of each bar, -1 where it is unknown, and figures of the fit."""
+    """Bars by regime.
+
+    Attributes
+    ----------
+    names
+        Of the regimes, in the order of their numbers.
+    labels
+        The regime at the close of each bar of the panel, -1 where it is unknown, shape (n_bars,).
+    figures
+        Of the fit.
+    """
 
     names: tuple[str, ...]
     labels: Int8
     figures: Mapping[str, float]
+
+    def event(self, window: Window) -> RegimesClassified:
+        """Return the labels of a window, and of the bar before, on which its first bar depends."""
+        first = max(window.first - 1, 0)
+        bar = first + np.flatnonzero(self.labels[first : window.stop] >= 0)
+        return RegimesClassified(
+            symbol=np.zeros(bar.size, np.int16), bar=bar.astype(np.int32), regime=self.labels[bar]
+        )
+
+    def regimes(self, window: Window) -> tuple[Regime, ...]:
+        """Name the regimes, and count the bars of the window before which each was the last one known."""
+        known = known_before(self.labels, window.first)[: len(window)]
+        counts = [int((known == number).sum()) for number in range(len(self.names))]
+        return tuple(
+            Regime(name=name, bars=bars, metrics={}, best=None)
+            for name, bars in zip(self.names, counts, strict=True)
+        )
 
 
 def require_classifiable(section: PhaseSection, classifier: ClassifierSection, where: str) -> None:
@@ -35,18 +66,39 @@ def require_classifiable(section: PhaseSection, classifier: ClassifierSection, w
         )
     CLASSIFIERS.get(classifier.type, f"{where}.type")
     require_installed(classifier.type)
-    end, data = classifier.fit.end, section.data
-    if end and data and ((data.end and end > data.end) or (data.start and end < data.start)):
+    fit, end, data = classifier.fit, classifier.fit.end, section.data
+    if (
+        end
+        and data
+        and not fit.start
+        and ((data.end and end > data.end) or (data.start and end < data.start))
+    ):
         raise ConfigurationError(
             f"{where}.fit.end: {end} must be in the period, from {data.start or 'the first bar'} "
             f"to {data.end or 'the last'}; choose a day in it, or leave it out to fit to all of it."
         )
 
 
-def classification(context: PhaseContext, wanted: ClassifierSection) -> Classification:
-    """Fit a classifier to the bars from the start of the period to ``fit.end``, and label all bars."""
-    classifier, bars, data = CLASSIFIERS.get(wanted.type), context.panel.bars[0], context.section.data
-    sample = context.panel.window(data.start if data else None, wanted.fit.end)
+def classification(section: PhaseSection, panel: Panel) -> Classification | None:
+    """Fit the classifier of a phase, if it has one, to the bars of its sample, and label all bars.
+
+    Raises
+    ------
+    ConfigurationError
+        The phase reads several symbols.
+    DataError
+        The sample does not suffice.
+    """
+    wanted, data = section.classifier, section.data
+    if wanted is None:
+        return None
+    if len(panel.bars) != 1:
+        raise ConfigurationError(
+            f"phase {section.name!r}: regimes are those of one symbol, and the phase reads "
+            f"{len(panel.bars)}; leave out the classifier, and weights by regime."
+        )
+    classifier, bars = CLASSIFIERS.get(wanted.type), panel.bars[0]
+    sample = panel.window(wanted.fit.start or (data.start if data else None), wanted.fit.end)
     fitted = classifier.fit(bars, sample, wanted.setting)
     return Classification(classifier.regimes(wanted.states), fitted.labels(bars), fitted.figures)
 

@@ -1,6 +1,6 @@
 """What a phase may touch: its section, its topology, the bars, and a way to simulate containers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -12,7 +12,8 @@ from ...domain.panel import Panel
 from ...domain.topology import Containers, Legs, Topology
 from ..configuration.sections import PhaseSection
 from ..streams.earlier_signals import Source
-from ..streams.earlier_trials import EarlierPhase
+from ..streams.earlier_trials import EarlierPhase, Shard
+from .classification import Classification
 
 
 class PhaseContext(msgspec.Struct, frozen=True):
@@ -36,6 +37,10 @@ class PhaseContext(msgspec.Struct, frozen=True):
         What it takes over from the phase whose signals it follows, if it does.
     earlier
         The phase that it analyzes, if it does.
+    classification
+        Its bars by regime, if it asks for them.
+    shards
+        Reads what it has simulated so far, with returns.
     """
 
     section: PhaseSection
@@ -47,6 +52,8 @@ class PhaseContext(msgspec.Struct, frozen=True):
     simulate: Callable[[Containers], TrialsCompleted]
     source: Source | None = None
     earlier: EarlierPhase | None = None
+    classification: Classification | None = None
+    shards: Callable[[], Iterator[Shard]] = lambda: iter(())
 
 
 def containers_over(

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...domain.bars import Window
 from ...domain.errors import ConfigurationError
-from ...domain.events import Int8, Int64, PhaseOutput, Regime, RegimesClassified, Trial, TrialsCompleted
+from ...domain.events import Int8, Int64, PhaseOutput, Regime, Trial, TrialsCompleted
 from ...domain.portfolio import Trades, round_trips_of_containers, settle_containers
 from ...domain.regimes.classifiers import CLASSIFIERS
 from ...domain.regimes.performance import (
@@ -22,7 +22,7 @@ from ...domain.topology import Containers, Topology
 from ..configuration.classifier_section import ClassifierSection
 from ..configuration.sections import PhaseSection
 from ..streams.earlier_trials import EarlierPhase, Shard
-from .classification import classification, require_classifiable
+from .classification import require_classifiable
 from .context import PhaseContext, trial_at
 from .evidence import concluded, planned_for_analysis
 
@@ -64,9 +64,9 @@ def regime_analysis(context: PhaseContext) -> PhaseOutput:
     section, earlier = context.section, context.earlier
     if earlier is None or earlier.output.best is None:
         raise ConfigurationError(f"phase {section.name!r}: there are no trials to analyze.")
-    wanted = _classifier(section)
-    names, labels, fitted = classification(context, wanted)
-    context.publish(_classified(labels, context.window))
+    if context.classification is None:
+        raise ConfigurationError(f"phase {section.name!r}: there is no classifier.")
+    names, labels, fitted = context.classification
     known = known_before(labels, context.window.first)
     tried = _tried(earlier, known, context.window, len(names))
     regimes = _regimes(context, tried, np.bincount(known[known >= 0], minlength=len(names)), names)
@@ -82,15 +82,6 @@ def _classifier(section: PhaseSection) -> ClassifierSection:
             f"types are {', '.join(CLASSIFIERS)}."
         )
     return section.classifier
-
-
-def _classified(labels: Int8, window: Window) -> RegimesClassified:
-    """Return the labels of the bars of the window, and of the one before, on which its first bar depends."""
-    first = max(window.first - 1, 0)
-    bar = first + np.flatnonzero(labels[first : window.stop] >= 0)
-    return RegimesClassified(
-        symbol=np.zeros(bar.size, np.int16), bar=bar.astype(np.int32), regime=labels[bar]
-    )
 
 
 def _tried(earlier: EarlierPhase, known: Int8, window: Window, regimes: int) -> _Tried:

@@ -32,7 +32,7 @@ from ...eventstore.record import Head
 from ..configuration.sections import PhaseSection
 from ..market.market_log import MarketLog
 from ..phases import PHASES
-from ..phases.classification import classifier_code
+from ..phases.classification import classification, classifier_code
 from ..phases.context import PhaseContext
 from ..phases.samplers import sampler_code
 from ..phases.study import planned_trials
@@ -41,7 +41,7 @@ from ..simulation.executors import Executor
 from ..simulation.shards import Simulation, shards_of
 from ..simulation.topology_builder import build_topology
 from ..streams.earlier_signals import read_source
-from ..streams.earlier_trials import read_earlier
+from ..streams.earlier_trials import read_earlier, shards_in
 from ..streams.trace_query import TraceQuery
 from .bus import PhaseBus, Subscriber
 from .progress import Progress, TrialCounter
@@ -162,31 +162,37 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         run = trace.head.stream.partition("/")[0]
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
         earlier = read_earlier(self.earlier, run, section, feeds, visible) if kind.analyzes else None
+        found = classification(section, visible)
         clocks = [clock] if clock else []
         with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
             started = self._same_start(phase.started, trace.recorded_start())
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))
+            if found:
+                _publish(bus, found.event(phase.window))
             signals = source.signals if source else None
-            market = Market(visible, phase.features)
+            market = Market(visible, phase.features, regimes=found.labels if found else None)
             simulation = Simulation(section, self.folder, topology, market, signals)
 
             def simulate(containers: Containers) -> TrialsCompleted:
                 return self._simulate(_with_features(simulation, containers), containers, bus, trace)
 
             publish = partial(_publish, bus)
-            output = kind.run(
-                PhaseContext(
-                    section,
-                    topology,
-                    visible,
-                    phase.window,
-                    phase.planned,
-                    publish,
-                    simulate,
-                    source,
-                    earlier,
-                )
+            context = PhaseContext(
+                section,
+                topology,
+                visible,
+                phase.window,
+                phase.planned,
+                publish,
+                simulate,
+                source,
+                earlier,
+                found,
+                partial(shards_in, self.earlier, trace.head.stream, section.capital, visible),
             )
+            output = kind.run(context)
+            if found and not output.regimes:
+                output = msgspec.structs.replace(output, regimes=found.regimes(phase.window))
             handed_on = PhaseOutputEvent(phase=section.name, output=output)
             _publish(bus, *_entered(Stage.AGGREGATION, Stage.FINALIZATION), handed_on)
 
@@ -254,7 +260,8 @@ def _with_features(simulation: Simulation, containers: Containers) -> Simulation
     needed = needed_features(simulation.topology, containers)
     if simulation.market.rows.keys() >= set(needed):
         return simulation
-    return msgspec.structs.replace(simulation, market=Market(simulation.market.panel, needed))
+    market = simulation.market
+    return msgspec.structs.replace(simulation, market=Market(market.panel, needed, regimes=market.regimes))
 
 
 def _require_same(shard: Containers, recorded: TrialsCompleted) -> None:

@@ -11,11 +11,13 @@ from ...domain.errors import UnknownNameError
 from ...domain.events import PhaseOutput, Scalar
 from ...domain.expressions import names_in, satisfied
 from ...domain.topology import MAX_DRAWDOWN
+from ...domain.weighting import WEIGHT
 from ..configuration.references import PREVIOUS, STATUS, below, output_values, scalars
 from ..configuration.sections import PhaseSection, RepeatSection
 from ..streams.trace_query import TraceQuery, phase_stream
 from ..workflows.loading import Workflow, resolved_phase
 from ..workflows.phase_graph import COMPLETED, ENDED_WELL, TURN, Node, loop_end
+from .ensemble_members import with_members
 
 
 class PhaseInputs(msgspec.Struct, frozen=True):
@@ -72,7 +74,8 @@ class PhaseInputs(msgspec.Struct, frozen=True):
         stated = PhaseSection.model_validate_json(self.trace.get_phase_configuration(self.run, source))
         best = self.trace.get_phase_output(self.run, source).best
         inherited = with_parameters(stated, best.parameters) if best else stated
-        return resolved_phase(self.workflow, node, inherited, values, later, turn)
+        section = resolved_phase(self.workflow, node, inherited, values, later, turn)
+        return with_members(section, self.trace, self.run) if node.type == "ensemble" else section
 
     def addresses(self, node: Node, turn: int = 1) -> tuple[str, ...]:
         """Return the addresses of the outputs that a turn of a phase takes values from."""
@@ -127,7 +130,15 @@ def with_parameters(section: PhaseSection, parameters: dict[str, Scalar]) -> Pha
     for strategy in section.strategies:
         prefix = f"{strategy.name}."
         own = {name.removeprefix(prefix): parameters[name] for name in parameters if name.startswith(prefix)}
-        strategies.append(strategy.model_copy(update={"parameters": {**strategy.parameters, **own}}))
+        changed: dict[str, object] = {"parameters": {**strategy.parameters, **own}}
+        if (weight := f"{WEIGHT}{strategy.name}") in parameters:
+            by_regime = {
+                name.removeprefix(f"{weight}."): value
+                for name, value in parameters.items()
+                if name.startswith(f"{weight}.")
+            }
+            changed |= {"weight": parameters[weight], "weights": by_regime or None}
+        strategies.append(strategy.model_copy(update=changed))
     sizers = []
     for sizer in section.risk.position_sizers:
         prefix = f"{sizer.name}."

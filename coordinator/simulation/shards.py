@@ -21,7 +21,7 @@ from ...domain.panel import Panel
 from ...domain.topology import Containers, Topology
 from ...eventstore.codec import EncodedEvent, encode
 from ..configuration.sections import PhaseSection
-from ..streams.earlier_signals import Signals
+from ..streams.earlier_signals import SOURCE, Signals
 from .topology_builder import build_topology
 
 SHARD_STEPS = 4_000_000
@@ -66,7 +66,9 @@ class Simulation(msgspec.Struct, frozen=True):
         # No features, so none is waited for.
         warm = np.zeros(len(shard), np.int64)
         events = simulate_signals(self.topology, self.market, shard, lines, warm)
-        return [encode(event) for event in events if not isinstance(event, SignalsEmitted)]
+        # The parameter names the container that has the signals: no need to have them twice.
+        left_out = SignalsEmitted if SOURCE in shard.parameters else ()
+        return [encode(event) for event in events if not isinstance(event, left_out)]
 
 
 def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:
@@ -104,6 +106,8 @@ def publish(simulation: Simulation, folder: Path) -> PublishedSimulation:
         np.save(folder / f"{number}.features.npy", table)
     if simulation.signals is not None:
         simulation.signals.save(folder)
+    if market.regimes is not None:
+        np.save(folder / "regimes.npy", market.regimes)
     contents = _Contents([(bars.symbol, bars.timeframe) for bars in market.panel.bars], market.features)
     (folder / "contents.msgpack").write_bytes(msgspec.msgpack.encode(contents))
     return PublishedSimulation(simulation.section.json_text(), simulation.folder, folder)
@@ -121,6 +125,8 @@ def _opened(published: PublishedSimulation) -> Simulation:
         columns = dict(zip(COLUMNS, series, strict=True))
         feeds.append(Bars(symbol=symbol, timeframe=timeframe, time=time, **columns))
         tables.append(np.load(folder / f"{number}.features.npy", mmap_mode="r"))
-    market = Market(Panel(feeds), contents.features, tables)
+    labels = published.folder / "regimes.npy"
+    regimes = np.load(labels, mmap_mode="r") if labels.exists() else None
+    market = Market(Panel(feeds), contents.features, tables, regimes)
     topology = build_topology(section, (published.folder,))
     return Simulation(section, published.folder, topology, market, Signals.load(folder))

@@ -19,6 +19,7 @@ from ...domain.execution import (
     SizingRule,
 )
 from ...domain.metrics import metric_profile
+from ...domain.regimes.classifiers import CLASSIFIERS
 from ...domain.strategies import Strategy
 from ...domain.topology import LogLevel, StrategySlot, Topology
 from ..configuration.sections import ExecutionSection, LimitsSection, PhaseSection, RiskSection, SizerSection
@@ -52,8 +53,9 @@ def build_topology(section: PhaseSection, folders: Sequence[Path], where: str = 
     timeframe = parse_timeframe(section.data.traded_timeframe)
     sizer, execution = _sizer(section.risk), _execution(section.execution)
     sizer.require_affordable(execution.leverage)
+    regimes = _regimes(section, where)
     return Topology(
-        slots=_slots(section, symbols, folders, where),
+        slots=_slots(section, symbols, regimes, folders, where),
         sizer=sizer,
         execution=execution,
         protection=_protection(section.risk),
@@ -62,11 +64,22 @@ def build_topology(section: PhaseSection, folders: Sequence[Path], where: str = 
         profile=metric_profile(section.metrics.profile, f"{where}.metrics.profile"),
         bars_per_year=section.metrics.bars_per_year or timeframe.bars_per_year,
         log=LogLevel[section.log.upper()],
+        regimes=regimes,
     )
 
 
+def _regimes(section: PhaseSection, where: str) -> tuple[str, ...]:
+    """Return the names of the regimes that a phase tells apart, if it does."""
+    asked = section.classifier
+    return CLASSIFIERS.get(asked.type, f"{where}.classifier.type").regimes(asked.states) if asked else ()
+
+
 def _slots(
-    section: PhaseSection, symbols: tuple[str, ...], folders: Sequence[Path], where: str
+    section: PhaseSection,
+    symbols: tuple[str, ...],
+    regimes: tuple[str, ...],
+    folders: Sequence[Path],
+    where: str,
 ) -> tuple[StrategySlot, ...]:
     strategies = section.strategies
     if not strategies:
@@ -74,30 +87,53 @@ def _slots(
     names = [strategy.name for strategy in strategies]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"{where}.strategies: names must differ, were {', '.join(names)}.")
-    weights = [strategy.weight for strategy in strategies]
-    if any(weights) and not all(weights):
-        raise ConfigurationError(f"{where}.strategies: give a weight to every strategy, or to none.")
-    most = section.execution.margin.leverage
-    if sum(weight or 0.0 for weight in weights) > most + 1e-9:
-        raise ConfigurationError(f"{where}.strategies: weights must sum to at most {most:g}, were {weights}.")
+    weights = _weights(section, regimes, where)
     slots = []
     for index, strategy in enumerate(strategies):
         path = f"{where}.strategies[{index}]"
         found = find_strategy(strategy.type, folders, f"{path}.type")
         lowest, highest = BOUNDS[strategy.direction]
         numbers = _numbers(strategy.symbols, symbols, f"{path}.symbols")
+        own = [weight / max(len(numbers), 1) for weight in weights[index]]
         slots.append(
             StrategySlot(
                 name=strategy.name,
                 strategy=_on_timeframe(found, strategy.timeframe, f"{path}.timeframe"),
                 parameters=found.resolve(strategy.parameters, f"{path}.parameters"),
-                weight=(strategy.weight or 1.0 / len(strategies)) / max(len(numbers), 1),
+                weight=own[0],
+                weights=tuple(own[1:]) if strategy.weights else (),
                 lowest=lowest,
                 highest=highest,
                 symbols=numbers,
             )
         )
     return tuple(slots)
+
+
+def _weights(section: PhaseSection, regimes: tuple[str, ...], where: str) -> list[list[float]]:
+    """Return the weights of each strategy: where no regime is known, and in each regime."""
+    strategies, most = section.strategies, section.execution.margin.leverage
+    stated = [strategy.weight for strategy in strategies]
+    if None in stated and any(weight is not None for weight in stated):
+        raise ConfigurationError(f"{where}.strategies: give a weight to every strategy, or to none.")
+    weights: list[list[float]] = []
+    for index, (strategy, weight) in enumerate(zip(strategies, stated, strict=True)):
+        path, by_regime = f"{where}.strategies[{index}].weights", strategy.weights or {}
+        if by_regime and not regimes:
+            raise ConfigurationError(
+                f"{path}: weights by regime need a classifier that tells regimes; state one for the phase."
+            )
+        for name in by_regime:
+            if name not in regimes:
+                raise UnknownNameError("regime", name, regimes, path)
+        own = 1.0 / len(strategies) if weight is None else weight
+        weights.append([own, *(by_regime.get(name, own) for name in regimes)])
+    for column in zip(*weights, strict=True):
+        if sum(column) > most + 1e-9:
+            raise ConfigurationError(
+                f"{where}.strategies: weights must sum to at most {most:g}, were {[*column]}."
+            )
+    return weights
 
 
 def _on_timeframe(strategy: Strategy, timeframe: str, where: str) -> Strategy:

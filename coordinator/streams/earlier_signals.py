@@ -7,8 +7,7 @@ from typing import NamedTuple, Self
 import msgspec
 import numpy as np
 
-from ...domain.columns import joined
-from ...domain.engine import Line
+from ...domain.columns import joined, rows_at
 from ...domain.errors import ConfigurationError
 from ...domain.events import (
     Column,
@@ -23,8 +22,9 @@ from ...domain.events import (
     TrialsCompleted,
 )
 from ...domain.strategies import PRICES
-from ...domain.targets import Changes
+from ...domain.targets import Changes, Line
 from ...domain.topology import Containers, Topology
+from ..configuration.ensemble_section import MemberSection
 from ..configuration.sections import PhaseSection, TopSection
 from .trace_query import TraceQuery
 
@@ -63,9 +63,10 @@ class Signals(NamedTuple):
         symbols
             Number of symbols.
         shard
-            Containers with the parameter `SOURCE`.
+            Containers with the parameter `SOURCE`; without it, each follows the one with its own number.
         """
-        place = np.searchsorted(self.container, shard.parameters[SOURCE])
+        own_ids = np.arange(shard.first_id, shard.first_id + len(shard))
+        place = np.searchsorted(self.container, shard.parameters.get(SOURCE, own_ids))
         counts = np.diff(self.ends, prepend=0)[place]
         owner = np.repeat(np.arange(len(shard)), counts)
         before = np.repeat(self.ends[place] - np.cumsum(counts), counts)
@@ -81,6 +82,20 @@ class Signals(NamedTuple):
                 changes = Changes(ends, self.bar[rows[own]], self.target[rows[own]], price)
                 lines.append(Line(number, each, weight, changes))
         return lines
+
+    def of(self, container: int, strategies: Int64) -> Self:
+        """Return the signals of one container, with other numbers for its strategies."""
+        place = int(np.searchsorted(self.container, container))
+        rows = slice(int(self.ends[place - 1]) if place else 0, int(self.ends[place]))
+        return type(self)(
+            self.container[place : place + 1],
+            np.array([rows.stop - rows.start]),
+            strategies[self.strategy[rows]].astype(np.int16),
+            self.symbol[rows],
+            self.bar[rows],
+            self.target[rows],
+            self.price[rows] if self.price.size else self.price,
+        )
 
     def save(self, folder: Path) -> None:
         """Write the columns into files that other processes map."""
@@ -112,8 +127,18 @@ def read_source(trace: TraceQuery, run: str, section: PhaseSection, feeds: tuple
         The earlier phase did not log its signals, or the two don't fit: see `require_replayable`; or it read
         other bars.
     """
-    stream = trace.stream(run, section.inherit_best_from)
-    output = trace.get_phase_output(run, section.inherit_best_from)
+    if section.ensemble is not None:
+        return Source(_member_signals(trace, run, section, section.ensemble.members, feeds), {})
+    stream = _checked(trace, run, section, section.inherit_best_from, feeds)
+    trials = chosen_trials(trace, run, section.inherit_best_from, section.trials)
+    strategies = tuple(f"{strategy.name}." for strategy in section.strategies)
+    parameters = {name: column for name, column in trials.parameters.items() if name.startswith(strategies)}
+    return Source(_signals(trace, stream, trials.container), parameters)
+
+
+def _checked(trace: TraceQuery, run: str, section: PhaseSection, source: str, feeds: tuple[Feed, ...]) -> str:
+    """Return the stream of a phase whose signals can be followed."""
+    stream = trace.stream(run, source)
     for recorded in trace.events(stream, PhaseStarted.__name__):
         if isinstance(started := recorded.event, PhaseStarted):
             require_replayable(section, PhaseSection.model_validate_json(started.configuration))
@@ -122,14 +147,41 @@ def read_source(trace: TraceQuery, run: str, section: PhaseSection, feeds: tuple
                     f"phase {section.name!r} must read the bars that {started.phase!r} read, whose signals "
                     "it follows, and would read others; run that phase again, too."
                 )
-    parts = [recorded.event for recorded in trace.events(stream, TrialsCompleted.__name__)]
-    trials = joined([part for part in parts if isinstance(part, TrialsCompleted)])
-    rows = _chosen(trials, output, section.trials or "best")
-    strategies = tuple(f"{strategy.name}." for strategy in section.strategies)
-    parameters = {
-        name: column[rows] for name, column in trials.parameters.items() if name.startswith(strategies)
-    }
-    return Source(_signals(trace, stream, trials.container[rows]), parameters)
+    return stream
+
+
+def _member_signals(
+    trace: TraceQuery,
+    run: str,
+    section: PhaseSection,
+    members: tuple[MemberSection, ...],
+    feeds: tuple[Feed, ...],
+) -> Signals:
+    """Read the signals of members: each in a container of its own, and all of them in one more."""
+    found = {}
+    for phase in dict.fromkeys(member.phase for member in members):
+        containers = np.array(sorted(each.container for each in members if each.phase == phase), np.int32)
+        found[phase] = _signals(trace, _checked(trace, run, section, phase, feeds), containers)
+    slots = {strategy.name: number for number, strategy in enumerate(section.strategies)}
+    parts = [
+        found[member.phase].of(member.container, np.array([slots[name] for name in member.strategies]))
+        for member in members
+    ]
+    if any(part.price.size for part in parts):
+        raise ConfigurationError(
+            f"phase {section.name!r}: strategies that state order prices can't be members of an ensemble, "
+            "whose targets add up to one order; choose other trials."
+        )
+    counts = [part.bar.size for part in parts]
+    return Signals(
+        container=np.arange(len(members) + 1, dtype=np.int32),
+        ends=np.cumsum([*counts, sum(counts)]),
+        strategy=np.concatenate([part.strategy for part in (*parts, *parts)]),
+        symbol=np.concatenate([part.symbol for part in (*parts, *parts)]),
+        bar=np.concatenate([part.bar for part in (*parts, *parts)]),
+        target=np.concatenate([part.target for part in (*parts, *parts)]),
+        price=np.empty((0, len(PRICES))),
+    )
 
 
 def require_replayable(section: PhaseSection, source: PhaseSection, where: str = "") -> None:
@@ -139,10 +191,10 @@ def require_replayable(section: PhaseSection, source: PhaseSection, where: str =
     ------
     ConfigurationError
         The other phase emits no signals, keeps none, or cuts its period into folds; or the phase states other
-        strategies or another period.
+        strategies, unless it is an ensemble, or another period.
     """
     where, name = where or f"phase {section.name!r}", source.name
-    if source.type == "signal_replay":
+    if source.type == "signal_replay" or source.type == section.type:
         raise ConfigurationError(
             f"{where}: the phase {name!r} follows signals itself; name the phase that emitted "
             f"them, {source.inherit_best_from!r}."
@@ -162,7 +214,7 @@ def require_replayable(section: PhaseSection, source: PhaseSection, where: str =
         ]
         for phase in (section, source)
     )
-    if ours != theirs:
+    if ours != theirs and section.type != "ensemble":
         raise ConfigurationError(
             f"{where}.strategies: must be those of {name!r}, whose signals it follows "
             f"({', '.join(theirs)}), were {', '.join(ours)}; only their weights may differ."
@@ -171,6 +223,14 @@ def require_replayable(section: PhaseSection, source: PhaseSection, where: str =
         raise ConfigurationError(
             f"{where}.data: must be that of {name!r}, whose signals it follows; leave it out."
         )
+
+
+def chosen_trials(trace: TraceQuery, run: str, phase: str, which: str | TopSection | None) -> TrialsCompleted:
+    """Return the trials of an earlier phase whose signals are followed, in the order of their containers."""
+    output = trace.get_phase_output(run, phase)
+    parts = [recorded.event for recorded in trace.events(trace.stream(run, phase), TrialsCompleted.__name__)]
+    trials = joined([part for part in parts if isinstance(part, TrialsCompleted)])
+    return rows_at(trials, _chosen(trials, output, which or "best"))
 
 
 def _chosen(trials: TrialsCompleted, output: PhaseOutput, which: str | TopSection) -> Int64:
@@ -205,18 +265,7 @@ def _emitted(trace: TraceQuery, stream: str, containers: Int32) -> Iterator[Sign
         low, high = recorded.statistics.get("container", (1, 0))
         event = recorded.event
         if isinstance(event, SignalsEmitted) and ((containers >= low) & (containers <= high)).any():
-            yield _rows_at(event, np.flatnonzero(np.isin(event.container, containers)))
-
-
-def _rows_at(event: SignalsEmitted, rows: Int64) -> SignalsEmitted:
-    return SignalsEmitted(
-        container=event.container[rows],
-        strategy=event.strategy[rows],
-        symbol=event.symbol[rows],
-        bar=event.bar[rows],
-        target=event.target[rows],
-        prices={name: column[rows] for name, column in event.prices.items()},
-    )
+            yield rows_at(event, np.flatnonzero(np.isin(event.container, containers)))
 
 
 def _prices(event: SignalsEmitted) -> Float64:

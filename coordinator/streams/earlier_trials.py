@@ -109,7 +109,7 @@ def read_earlier(
                     f"phase {section.name!r} must read the bars that {name!r} read, whose trials it "
                     "analyzes, and would read others; run that phase again, too."
                 )
-    return EarlierPhase(output, partial(_shards, trace, stream, section.capital, panel))
+    return EarlierPhase(output, partial(shards_in, trace, stream, section.capital, panel))
 
 
 def measured(earlier: EarlierPhase, blocks: int) -> EarlierTrials:
@@ -131,9 +131,10 @@ def measured(earlier: EarlierPhase, blocks: int) -> EarlierTrials:
     return EarlierTrials(earlier.output, np.nan_to_num(np.concatenate(ratios)), found, joined_sums)
 
 
-def _shards(
+def shards_in(
     trace: TraceQuery, stream: str, capital: float, panel: Panel, container: int | None = None
 ) -> Iterator[Shard]:
+    """Read the shards in the stream of a phase that logs its fills, with the returns of each trial."""
     prices = Market(panel, ()).prices
     fills: list[OrdersFilled] = []
     charges: list[InterestCharged] = []

@@ -14,6 +14,7 @@ from ..configuration.sections import PhaseSection
 from ..market.calendars import trading_calendar
 from ..market.data_files import DataFiles
 from ..phases import PHASES
+from ..phases.ensemble import require_regimes_of
 from ..phases.study import planned_trials
 from ..simulation.topology_builder import build_topology
 from ..streams.earlier_signals import require_replayable
@@ -84,7 +85,10 @@ def check_workflow(
     sections = {section.name: section for section in resolved_workflow(workflow).phases}
     for section in sections.values():
         if PHASES.get(section.type).follows and section.inherit_best_from:
-            require_replayable(section, sections[section.inherit_best_from], section.name)
+            for source in section.signal_sources:
+                require_replayable(section, sections[source], section.name)
+        if section.regimes:
+            require_regimes_of(section, sections[section.regimes])
         if PHASES.get(section.type).analyzes and section.inherit_best_from:
             require_analyzable(section, sections[section.inherit_best_from])
         if section.name in reused:

@@ -39,9 +39,12 @@ WHOLE = frozenset({"capital", "strategies", "log", "shard_size"})
 """Of these, what a phase states replaces all of the shared one; the others are merged key by key."""
 NOT_INHERITED = {"name", "type", "depends_on", "inherit_best_from", *OPTIONAL, *CourseSection.model_fields}
 """What a phase never takes over from the phase that it inherits from."""
+WITH_WEIGHTS = {"classifier"}
+"""Of these, what it takes over where its type has a use for it: weights by regime need their classifier."""
 SOURCES_OF = {
-    "signals_from": ("signal_replay",),
+    "signals_from": ("signal_replay", "ensemble"),
     "of": tuple(name for name in PHASES if PHASES.get(name).analyzes),
+    "ensemble_from": ("backtest", "validation"),
 }
 """Other words for ``inherit_best_from``, and the types of phases in which they are used."""
 MULTI_PHASE = ("multi_phase", "multi_phase_optimization")
@@ -216,7 +219,7 @@ def resolved_phase(
         )
     basis = {key: value for key, value in workflow.shared.items() if key not in unused}
     if source is not None:
-        inherited = source.model_dump(exclude_none=True, exclude=NOT_INHERITED)
+        inherited = source.model_dump(exclude_none=True, exclude=NOT_INHERITED - (WITH_WEIGHTS - unused))
         if {"start", "end"} & set(mapping(raw.get("data", {}), f"{where}.data")):
             inherited["data"] = {
                 key: value for key, value in inherited["data"].items() if key not in ("start", "end")
@@ -286,7 +289,11 @@ def _phase_in_full(raw: Raw) -> Raw:
             f"of type {' or '.join(map(repr, SOURCES_OF[word]))}; state one of the two, and change "
             "the latter by --set."
         )
-    return {"inherit_best_from" if key == word else key: value for key, value in raw.items()}
+    raw = {"inherit_best_from" if key == word else key: value for key, value in raw.items()}
+    if raw["type"] == "ensemble" and isinstance(names := raw["inherit_best_from"], list) and names:
+        raw["inherit_best_from"] = names[0]
+        raw |= {"more_signals_from": names[1:]} if names[1:] else {}
+    return raw
 
 
 def _expanded(raw: Raw, *, template: bool = False) -> Raw:

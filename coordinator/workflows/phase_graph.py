@@ -12,7 +12,17 @@ from ..configuration.sections import CourseSection, RepeatSection
 from ..configuration.sources import Raw
 
 COURSE = frozenset(CourseSection.model_fields)
-FIXED = ("name", "type", "inherit_best_from", "data.file", "data.files", "data.symbol", "data.timeframe")
+FIXED = (
+    "name",
+    "type",
+    "inherit_best_from",
+    "more_signals_from",
+    "regimes",
+    "data.file",
+    "data.files",
+    "data.symbol",
+    "data.timeframe",
+)
 """What must be known before the first phase begins."""
 TURN = "turn"
 """What stands for the number of a turn in the condition of a loop."""
@@ -39,7 +49,7 @@ class Node(msgspec.Struct, frozen=True):
     before
         The phases that it depends on: those that it says, the one it inherits from, those it refers to.
     reads
-        Those of them whose output, or status, it or its condition refers to.
+        Those of them whose output, or status, it or its condition refers to, or takes more members from.
     """
 
     name: str
@@ -107,6 +117,13 @@ def phase_graph(phases: Sequence[object]) -> PhaseGraph:
     return PhaseGraph(_ordered([_node(raw, where, named) for raw, where in named.values()]))
 
 
+def sources(raw: Raw) -> list[str]:
+    """Return the phases that one names as its sources: first the one it inherits from, or an empty text."""
+    more = raw.get("more_signals_from")
+    others = [*map(str, more)] if isinstance(more, list | tuple) else []
+    return [str(raw.get("inherit_best_from") or ""), *others, str(raw.get("regimes") or "")]
+
+
 def loop_end(repeat: RepeatSection, turn: int, holds: bool, now: float | None, before: float | None) -> str:
     """Say why a loop ends with a turn; empty if another one follows.
 
@@ -150,10 +167,9 @@ def _node(raw: Raw, where: str, phases: Mapping[str, object]) -> Node:
         raise ConfigurationError(f"{looped[0]}: only a phase with `repeat` has a {PREVIOUS} turn.")
     owners = {owner(path, {*phases, PREVIOUS}, place) for path, place in paths}
     # The recorded configuration has sorted keys: their order must not count.
-    reads = [each for each in phases if each in owners]
-    before = dict.fromkeys(
-        [*map(str, stated), *filter(None, [str(raw.get("inherit_best_from") or "")]), *reads]
-    )
+    members = [name for name in sources(raw)[1:] if name]
+    reads = [each for each in phases if each in owners or each in members]
+    before = dict.fromkeys([*map(str, stated), *filter(None, sources(raw)[:1]), *members, *reads])
     for unknown in sorted(set(before) - set(phases)):
         raise UnknownNameError("phase", unknown, phases, where)
     return Node(name, str(raw.get("type", "")), work, course, where, tuple(before), tuple(reads))

@@ -9,6 +9,7 @@ from ..configuration.references import renamed, renamed_expression
 from ..configuration.sections import OPTIONAL, CourseSection
 from ..configuration.sources import Raw
 from ..phases import PHASES
+from .phase_graph import sources
 from .templates import read_workflow
 
 TYPE = "workflow"
@@ -92,6 +93,10 @@ def _placed(inner: Raw, outer: Raw, settings: Raw, names: Mapping[str, str]) -> 
     before = [names.get(name, name) for name in _before(inner)]
     if inherits:
         placed["inherit_best_from"] = names.get(str(inner["inherit_best_from"]), inner["inherit_best_from"])
+    if inner.get("regimes"):
+        placed["regimes"] = names.get(str(inner["regimes"]), inner["regimes"])
+    if isinstance(more := inner.get("more_signals_from"), list | tuple):
+        placed["more_signals_from"] = [names.get(str(name), name) for name in more]
     conditions = [renamed_expression(str(inner["when"]), names)] if inner.get("when") else []
     if not before and not inherits:
         before = _before(outer)
@@ -124,7 +129,7 @@ def _before(phase: Raw) -> list[str]:
 
 def _last(inner: list[Raw]) -> list[str]:
     """Return the phases that no other one depends on."""
-    before = {name for phase in inner for name in (*_before(phase), str(phase.get("inherit_best_from")))}
+    before = {name for phase in inner for name in (*_before(phase), *sources(phase))}
     return [str(phase["name"]) for phase in inner if str(phase["name"]) not in before]
 
 

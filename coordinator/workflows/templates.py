@@ -38,6 +38,7 @@ class WorkflowType(StrEnum):
     ANALYSIS = "analysis"
     REGIME_ANALYSIS = "regime_analysis"
     SIGNAL_REPLAY = "signal_replay"
+    ENSEMBLE = "ensemble"
 
 
 class WorkflowConfig(Mapping[str, object]):

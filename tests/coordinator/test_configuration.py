@@ -9,6 +9,7 @@ from admf.coordinator.configuration.analysis_sections import (
 )
 from admf.coordinator.configuration.classifier_section import ClassifierSection, FitSection
 from admf.coordinator.configuration.convergence_section import ConvergenceSection
+from admf.coordinator.configuration.ensemble_section import EnsembleSection
 from admf.coordinator.configuration.reading import read_section
 from admf.coordinator.configuration.sections import (
     CommissionSection,
@@ -58,6 +59,7 @@ SECTIONS = {
     "`classifier`": ClassifierSection,
     "`convergence`": ConvergenceSection,
     "`classifier.fit`": FitSection,
+    "`ensemble`": EnsembleSection,
     "`metrics`": MetricsSection,
 }
 
@@ -106,7 +108,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    names = "search out_of_sample luck regimes risk stops folds refine further"
+    names = "search out_of_sample luck regimes risk together stops folds refine further"
     assert list(result.phases) == names.split()
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5
@@ -133,6 +135,7 @@ def test_the_documented_example_shows_almost_every_key(folder):
     known = {name for model in SECTIONS.values() for name in model.model_fields}
     assert known - shown == {
         *("size", "units", "lot", "period", "resample", "calendar", "states"),
+        *("more_signals_from", "weights", "members"),
     }
 
 
@@ -149,7 +152,7 @@ def test_an_error_names_the_path_the_value_and_the_nearest_key():
     with pytest.raises(UnknownNameError) as caught:
         read_section(PhaseSection, raw, "workflow.phases[3]")
     assert str(caught.value) == (
-        "workflow.phases[3].strategies[1].weigth: unknown key 'weigth'. Did you mean weight?"
+        "workflow.phases[3].strategies[1].weigth: unknown key 'weigth'. Did you mean weight or weights?"
     )
     with pytest.raises(ConfigurationError) as caught:
         read_section(DataSection, {"file": "a.csv", "start": "soon"}, "data")
