@@ -127,4 +127,4 @@ def test_what_can_not_be_questioned_is_refused(questioned, refusal):
     workflow["workflow"].append({"name": "again", "type": "signal_quality", "of": "quality"})
     assert "follows signals itself" in refusal(workflow, ConfigurationError)
     unknown = questioned(classifier="moody")
-    assert "phase 'quality'.classifier.type: unknown classifier" in refusal(unknown, UnknownNameError)
+    assert "quality.classifier.type: unknown classifier" in refusal(unknown, UnknownNameError)
