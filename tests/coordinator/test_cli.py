@@ -411,17 +411,6 @@ def test_a_run_imports_no_library_that_it_does_not_use(folder):
     assert imported(heavy, "run", "study.yaml", "--store", "memory://", cwd=folder) == []
 
 
-def test_no_garbage_is_looked_for_at_exit():
-    code = (
-        "import atexit, gc, sys\nfrom admf.coordinator.cli import main\n"
-        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\nsys.argv = ['admf', '--version']\nmain()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30
-    )
-    assert done.stdout.endswith("\nTrue\n")
-
-
 def test_the_package_runs_as_a_module(folder):
     command = [sys.executable, "-m", "admf", "--version"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
