@@ -4,7 +4,7 @@ Lopez de Prado (2018), Advances in Financial Machine Learning, chapters 7 and 12
 """
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import comb
 
 import msgspec
@@ -80,10 +80,10 @@ def combinatorial_purged(
             f"cross-validation: {len(window)} bars can't be cut into {folds} folds; choose fewer folds or a "
             "longer period."
         )
-    edges = np.linspace(window.first, window.stop, folds + 1).astype(np.int64).tolist()
+    windows = group_windows(window, folds)
     splits = []
     for groups in combinations(range(folds), test_folds):
-        test = _joined([Window(edges[group], edges[group + 1]) for group in groups])
+        test = _joined([windows[group] for group in groups])
         train = _between(window, test, purge_size, purge_size + embargo_size)
         if not train:
             raise ConfigurationError(
@@ -92,6 +92,12 @@ def combinatorial_purged(
             )
         splits.append(Split(train, test, groups))
     return tuple(splits)
+
+
+def group_windows(window: Window, folds: int) -> tuple[Window, ...]:
+    """Return the groups that a window is cut into; their sizes differ by at most one."""
+    edges = np.linspace(window.first, window.stop, folds + 1).astype(np.int64).tolist()
+    return tuple(Window(first, stop) for first, stop in pairwise(edges))
 
 
 def paths(folds: int, test_folds: int) -> tuple[tuple[int, ...], ...]:

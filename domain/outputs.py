@@ -14,9 +14,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fold(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a walk-forward validation; dates are ISO 8601, both ends included.
+    """One step of a walk-forward, or one test of a cross-validation; dates are ISO 8601, both ends included.
 
-    ``best`` is None where nothing was optimized on the train segment.
+    ``best`` is None where nothing was optimized on the train segment. In a cross-validation ``number`` is
+    that of the split, which has a test for each group that it leaves out; it trains between ``train_start``
+    and ``train_end`` on all bars but those in and near its tests.
     """
 
     number: int
@@ -91,13 +93,17 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
         The metric that ``best`` was chosen by, and ``maximize`` or ``minimize``; empty where nothing was.
     best
         The chosen trial; the only one of a phase that ran a single container; with folds the account that
-        trades their test windows one after the other, with the parameters that it ends with.
+        trades their test windows one after the other, with the parameters that it ends with. A
+        cross-validation chooses none.
     metrics
-        Headline metrics: those of ``best``.
+        Headline metrics: those of ``best``, or the mean over ``paths``.
     trials
         Number of trials that were simulated to find ``best``.
     folds
-        The walk-forward steps in order; empty where there were none.
+        The walk-forward steps, or tests of a cross-validation, in order; empty where there were none.
+    paths
+        Of a cross-validation: accounts that trade the whole period out of sample, each group of bars with
+        what another split chose, in the order of `admf.domain.cross_validation.paths`.
     front
         With several objectives: the trials that no other one beats by all of them, in the order of their
         containers.
@@ -116,6 +122,7 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     trials: int
     folds: tuple[Fold, ...] = ()
+    paths: tuple[Trial, ...] = ()
     front: tuple[Trial, ...] = ()
     figures: dict[str, float] = {}
     verdict: str = ""

@@ -306,18 +306,26 @@ class CausalChain:
         """Return the parameters of a container, or those that it had at a place on the timeline."""
         for _, trials, row in self.rows(TrialsCompleted, container):
             if place is not None and trials.segment[row] == Segment.STITCHED:
-                return self._tested(place)
+                return self._tested(place, container)
             return {name: column[row].item() for name, column in trials.parameters.items()}
         return {}
 
-    def _tested(self, place: int) -> dict[str, Scalar]:
-        """Return the parameters of the fold that is tested at a place on the timeline."""
+    def _tested(self, place: int, container: int) -> dict[str, Scalar]:
+        """Return the parameters of the test that an account over several takes over at a place.
+
+        Of a cross-validation the first account has what the first split chose that tests it, and so on.
+        """
+        tests: list[dict[str, Scalar]] = []
+        accounts: list[int] = []
         for recorded in self._store.read(self.stream, topics=(TrialsCompleted.__name__,)):
             if isinstance(trials := recorded.event, TrialsCompleted):
                 inside = (trials.first_bar <= place) & (place < trials.stop_bar)
-                for row in np.flatnonzero(inside & (trials.segment == Segment.TEST)):
-                    return {name: column[row].item() for name, column in trials.parameters.items()}
-        return {}
+                tests += [
+                    {name: column[row].item() for name, column in trials.parameters.items()}
+                    for row in np.flatnonzero(inside & (trials.segment == Segment.TEST))
+                ]
+                accounts += trials.container[trials.segment == Segment.STITCHED].tolist()
+        return tests[accounts.index(container)]
 
 
 def _picked(event: NumericEvent, row: int, fields: tuple[str, ...]) -> dict[str, Scalar]:

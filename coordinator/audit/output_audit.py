@@ -32,31 +32,40 @@ def output_faults(
     else:
         everything = np.ones(trials.container.size, np.bool_)
         yield from _not_best(output, output.best, trials, study, everything, "the phase")
-    if not _same(output.metrics, output.best.metrics if output.best else {}):
-        yield "its metrics must be those of its best trial."
+    if not _same(output.metrics, _headline(output)):
+        yield "its metrics must be those of its best trial, or the mean over its paths."
     searched = (trials.segment != Segment.TEST) & (trials.segment != Segment.STITCHED)
     if output.trials != (np.count_nonzero(searched) or np.count_nonzero(trials.segment == Segment.TEST)):
         yield f"it counts {output.trials} trials, and {np.count_nonzero(searched)} were simulated."
 
 
 def _stitched_faults(output: PhaseOutput, trials: TrialsCompleted) -> Iterator[str]:
-    """Check that its best trial is the account that trades the tests one after the other."""
+    """Check that its best trial, or its paths, are the accounts that trade tests one after the other."""
     rows = np.flatnonzero(trials.segment == Segment.STITCHED)
-    if rows.size != 1 or output.best is None or output.best.container != trials.container[rows[0]]:
-        yield "its best trial must be the one account that trades the tests of all folds."
+    named = output.paths or (output.best,)
+    if [trial and trial.container for trial in named] != trials.container[rows].tolist():
+        yield "its best trial, or its paths, must be the accounts that trade the tests of all folds."
         return
     tests = trials.segment == Segment.TEST
-    window = trials.first_bar[rows[0]], trials.stop_bar[rows[0]]
-    if window != (trials.first_bar[tests].min(), trials.stop_bar[tests].max()):
-        yield "its best trial must trade from the first bar of the first test to the end of the last one."
-    if not _same(output.best.parameters, output.folds[-1].test.parameters):
+    first, stop = trials.first_bar[tests].min(), trials.stop_bar[tests].max()
+    if (trials.first_bar[rows] != first).any() or (trials.stop_bar[rows] != stop).any():
+        yield "the accounts that trade tests must trade from the first of their bars to the last one."
+    if output.best and not _same(output.best.parameters, output.folds[-1].test.parameters):
         yield "its best trial must end with the parameters of the last fold."
+
+
+def _headline(output: PhaseOutput) -> dict[str, float]:
+    if not output.paths:
+        return output.best.metrics if output.best else {}
+    names = output.paths[0].metrics
+    return {name: float(np.mean([path.metrics[name] for path in output.paths])) for name in names}
 
 
 def _named_trials(output: PhaseOutput) -> Iterator[Trial]:
     named = [
         output.best,
         *output.front,
+        *output.paths,
         *(trial for fold in output.folds for trial in (fold.best, fold.test)),
     ]
     yield from (trial for trial in named if trial is not None)

@@ -115,10 +115,11 @@ def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[Renderab
             continue
         if phase.output.verdict:
             parts += ["", Text(phase.name, style="bold"), Text(phase.output.verdict), *_figures(phase.output)]
-        elif phase.output.folds:
-            parts += ["", Text(f"{phase.name}: {len(phase.output.folds)} folds", style="bold")]
+        if phase.output.folds:
+            what = "tests" if phase.output.paths else "folds"
+            parts += ["", Text(f"{phase.name}: {len(phase.output.folds)} {what}", style="bold")]
             parts += _folds(phase.output)
-        elif phase.output.objective and phase.output.trials > 1:
+        elif not phase.output.verdict and phase.output.objective and phase.output.trials > 1:
             direction = "highest" if phase.output.direction == "maximize" else "lowest"
             what = f"{direction} {phase.output.objective}"
             if phase.output.front:
@@ -189,6 +190,8 @@ def _columns(result: WorkflowResult) -> Iterator[Column]:
             cells = {"from": first, "to": last, "trials": f"{len(output.folds):,}"}
             logged = {}
         sample = "out of sample" if output.folds else ""
+        if output.paths:
+            sample = f"mean of {len(output.paths)} paths"
         yield Column(phase.name, sample, {**cells, **_headline(output.metrics), **logged})
 
 

@@ -20,11 +20,13 @@ from .course_section import CourseSection as CourseSection
 from .course_section import RepeatSection as RepeatSection
 from .ensemble_section import EnsembleSection
 from .section import Section
+from .validation_sections import CrossValidationSection, WalkForwardSection
 
 OPTIONAL = frozenset(
     {
         "optimization",
         "walk_forward",
+        "cross_validation",
         "trials",
         "analysis",
         "monte_carlo",
@@ -309,15 +311,6 @@ class OptimizationSection(Section):
         return {**raw, "objective": name}
 
 
-class WalkForwardSection(Section):
-    """Walk-forward folds, in bars; see `admf.domain.folds.walk_forward`."""
-
-    train_size: int = Field(gt=0)
-    test_size: int = Field(gt=0)
-    purge_size: int = Field(0, ge=0)
-    mode: Literal["rolling", "anchored"] = "rolling"
-
-
 class TopSection(Section):
     """The best trials of a phase by its objective, so many of them."""
 
@@ -349,6 +342,7 @@ class WorkSection(Section):
     risk: RiskSection = RiskSection()
     optimization: OptimizationSection | None = None
     walk_forward: WalkForwardSection | None = None
+    cross_validation: CrossValidationSection | None = None
     analysis: AnalysisSection | None = None
     monte_carlo: ResamplingSection | None = None
     limits: TolerableSection | None = None

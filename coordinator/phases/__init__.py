@@ -52,7 +52,11 @@ PHASES.register("backtest", PhaseType(plan_backtest, backtest, frozenset({"class
 PHASES.register("optimization", PhaseType(plan_optimization, optimization, frozenset({"optimization"})))
 PHASES.register(
     "validation",
-    PhaseType(plan_validation, validation, frozenset({"optimization", "walk_forward", "classifier"})),
+    PhaseType(
+        plan_validation,
+        validation,
+        frozenset({"optimization", "walk_forward", "cross_validation", "classifier"}),
+    ),
 )
 PHASES.register(
     "signal_replay",

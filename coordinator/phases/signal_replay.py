@@ -29,7 +29,7 @@ def plan_signal_replay(section: PhaseSection, topology: Topology, window: Window
     for name in study.parameters:
         if name not in tunable:
             raise UnknownNameError("parameter of risk", name, tunable, "optimization.parameters")
-    return planned_study(study, topology, [Stretch(window)])
+    return planned_study(study, topology, [Stretch((window,))])
 
 
 def signal_replay(context: PhaseContext) -> PhaseOutput:
@@ -60,7 +60,7 @@ def _searched(context: PhaseContext, study: OptimizationSection, source: Source)
         return context.simulate(_following(source, containers))
 
     (finding,) = findings(
-        msgspec.structs.replace(context, simulate=simulate), study, [Stretch(context.window)]
+        msgspec.structs.replace(context, simulate=simulate), study, [Stretch((context.window,))]
     )
     return finding
 

@@ -20,7 +20,7 @@ from ...domain.expressions import breach
 from ...domain.search_space import Axis, Point, axes_of, columns_of, derived_seed, size_of
 from ...domain.topology import Containers, Topology
 from ..configuration.sections import OptimizationSection
-from .context import PhaseContext, containers_over, joined_containers
+from .context import PhaseContext, containers_in_turn, joined_containers
 from .rules import Finding, Rules, grid_columns, objectives_of, rules_of
 from .samplers import sampler_for
 
@@ -29,9 +29,9 @@ REFUSALS = 1000
 
 
 class Stretch(NamedTuple):
-    """A window that a study is carried out on, and where it stands among the folds."""
+    """The windows that a study is carried out on in turn, and where it stands among the folds."""
 
-    window: Window
+    windows: tuple[Window, ...]
     fold: int = -1
     segment: Segment = Segment.WHOLE
 
@@ -237,8 +237,8 @@ class Progress:
 
 
 def _containers(stretch: Stretch, columns: Mapping[str, Column], first_id: int = 0) -> Containers:
-    return containers_over(
-        stretch.window,
+    return containers_in_turn(
+        stretch.windows,
         columns,
         count=next(iter(columns.values())).size,
         first_id=first_id,

@@ -7,22 +7,33 @@ from ...domain.codes import Segment
 from ...domain.errors import ConfigurationError
 from ...domain.events import Column, Fold, PhaseOutput, Trial, TrialsCompleted
 from ...domain.folds import FoldWindows, walk_forward
-from ...domain.search_space import column_of
 from ...domain.topology import Containers, Topology
-from ..configuration.sections import PhaseSection, WalkForwardSection
+from ..configuration.sections import PhaseSection
+from ..configuration.validation_sections import WalkForwardSection
 from .backtest import backtest
-from .context import PhaseContext, accounts_over, containers_over, joined_containers, trial_at
+from .context import (
+    PhaseContext,
+    accounts_over,
+    containers_over,
+    joined_containers,
+    parameters_of,
+    trial_at,
+)
+from .cross_validation import cross_validation, plan_cross_validation
 from .rules import objectives_of
 from .study import Stretch, findings, planned_study
 
 
 def plan_validation(section: PhaseSection, topology: Topology, window: Window) -> Containers:
     """Plan the single container; or with folds, every trial on every train window, or every test window."""
+    if section.cross_validation is not None:
+        return plan_cross_validation(section, topology, window)
     if section.walk_forward is None:
         if section.optimization is not None:
             raise ConfigurationError(
-                f"phase {section.name!r}: a validation optimizes only inside of folds; add walk_forward "
-                "to it, or state the optimization in the phases that search, not for the whole workflow."
+                f"phase {section.name!r}: a validation optimizes only inside of folds; add walk_forward or "
+                "cross_validation to it, or state the optimization in the phases that search, not for the "
+                "whole workflow."
             )
         return containers_over(window, {})
     folds = fold_windows(section.walk_forward, window)
@@ -32,7 +43,7 @@ def plan_validation(section: PhaseSection, topology: Topology, window: Window) -
 
 
 def _train_stretches(folds: tuple[FoldWindows, ...]) -> list[Stretch]:
-    return [Stretch(fold.train, number, Segment.TRAIN) for number, fold in enumerate(folds)]
+    return [Stretch((fold.train,), number, Segment.TRAIN) for number, fold in enumerate(folds)]
 
 
 def validation(context: PhaseContext) -> PhaseOutput:
@@ -41,9 +52,11 @@ def validation(context: PhaseContext) -> PhaseOutput:
     With ``walk_forward``, each fold tests, on the bars after its train window, the parameters that were best
     on it; without an ``optimization`` the configured parameters are tested on each fold. At last one account
     trades all test windows one after the other, with the parameters of each fold in its window. Otherwise the
-    configured or inherited parameters are simulated over the whole period.
+    configured or inherited parameters are simulated over the whole period. See also `cross_validation`.
     """
     section = context.section
+    if section.cross_validation is not None:
+        return cross_validation(context)
     if section.walk_forward is None:
         return backtest(context)
     folds = fold_windows(section.walk_forward, context.window)
@@ -54,15 +67,10 @@ def validation(context: PhaseContext) -> PhaseOutput:
         found = findings(context, section.optimization, _train_stretches(folds))
         best = [finding.best for finding in found]
         trials = sum(finding.trials for finding in found)
-        planned = _test_containers(folds, _chosen(best), trials)
+        planned = _test_containers(folds, parameters_of(best), trials)
     tests = context.simulate(planned)
     stitched = context.simulate(accounts_over([planned], planned.first_id + len(planned)))
     return _output(context, folds, best, tests, trial_at(stitched, 0), trials)
-
-
-def _chosen(best: list[Trial]) -> dict[str, Column]:
-    """Return the parameters of trials in columns."""
-    return {name: column_of(name, [trial.parameters[name] for trial in best]) for name in best[0].parameters}
 
 
 def fold_windows(section: WalkForwardSection, window: Window) -> tuple[FoldWindows, ...]:

@@ -203,7 +203,7 @@ def require_replayable(section: PhaseSection, source: PhaseSection, where: str =
         raise ConfigurationError(
             f"{where}: the phase {name!r} must log its signals; give it `log: full`, was `log: {source.log}`."
         )
-    if source.walk_forward is not None:
+    if source.walk_forward or source.cross_validation:
         raise ConfigurationError(
             f"{where}: the phase {name!r} has folds, each with its own period; name a phase without."
         )

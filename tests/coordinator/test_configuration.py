@@ -28,9 +28,9 @@ from admf.coordinator.configuration.sections import (
     SlippageSection,
     StopSection,
     StrategySection,
-    WalkForwardSection,
     WorkflowSection,
 )
+from admf.coordinator.configuration.validation_sections import CrossValidationSection, WalkForwardSection
 from admf.coordinator.workflows.loading import SHARED, load_workflow, resolved_workflow
 from admf.domain.errors import ConfigurationError, UnknownNameError
 
@@ -53,6 +53,7 @@ SECTIONS = {
     "`optimization.objectives[]`": ObjectiveSection,
     "`optimization.stop`": StopSection,
     "`walk_forward`": WalkForwardSection,
+    "`cross_validation`": CrossValidationSection,
     "`analysis`": AnalysisSection,
     "`monte_carlo`": ResamplingSection,
     "`limits`": TolerableSection,

@@ -264,7 +264,7 @@ def test_a_fold_that_tests_other_parameters_than_the_best_and_another_account_ar
     messages = " ".join(message for _, message in found)
     assert "the best trial of fold 1 by sharpe_ratio" in messages
     assert "must be the test of fold 1" in messages
-    assert "its best trial must be the one account that trades the tests of all folds" in messages
+    assert "its best trial, or its paths, must be the accounts that trade the tests of all folds" in messages
 
 
 def test_a_phase_that_was_completed_without_an_output_is_found(run: str) -> None:
