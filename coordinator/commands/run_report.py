@@ -180,7 +180,8 @@ def _columns(result: WorkflowResult) -> Iterator[Column]:
             "head hash": phase.head_hash[:HASH],
         }
         if in_sample := [fold.best for fold in output.folds if fold.best]:
-            begin, end = output.folds[0].train_start[:DAY], output.folds[-1].train_end[:DAY]
+            begin = min(fold.train_start for fold in output.folds)[:DAY]
+            end = max(fold.train_end for fold in output.folds)[:DAY]
             means = {name: _mean([trial.metrics[name] for trial in in_sample]) for name in HEADLINE}
             yield Column(
                 phase.name,

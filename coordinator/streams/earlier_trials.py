@@ -188,11 +188,13 @@ def require_analyzable(section: PhaseSection, source: PhaseSection) -> None:
     if section.type in OF_SEARCHES and source.type != "optimization":
         raise ConfigurationError(
             f"{where}.of: {name!r} must be a phase of type 'optimization', whose trials all trade one "
-            f"period; it is of type {source.type!r}."
+            f"period; it is of type {source.type!r}. Add a phase that carries out its search over the whole "
+            "period, and name that."
         )
-    if source.walk_forward is not None:
+    if source.walk_forward or source.cross_validation:
         raise ConfigurationError(
-            f"{where}.of: the phase {name!r} has folds, each with its own period; name a phase without."
+            f"{where}.of: the phase {name!r} has folds, each with its own period; name a phase without, such "
+            "as the same search over the whole period."
         )
     if source.log == "metrics":
         raise ConfigurationError(

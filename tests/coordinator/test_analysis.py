@@ -154,6 +154,11 @@ def test_a_source_that_is_no_search_or_keeps_no_fills_is_refused(analyzed, refus
     workflow["workflow"][0] |= {"type": "backtest", "log": "full"}
     del workflow["workflow"][0]["optimization"]
     assert "must be a phase of type 'optimization'" in refusal(workflow, ConfigurationError)
+    folds = {"train_size": 100, "test_size": 50}
+    workflow["workflow"][0] |= {"type": "validation", "walk_forward": folds}
+    assert "Add a phase that carries out its search over the whole period" in refusal(
+        workflow, ConfigurationError
+    )
 
 
 def test_a_single_trial_was_not_selected(coordinator, analyzed):

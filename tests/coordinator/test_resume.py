@@ -32,6 +32,12 @@ WORKFLOW: dict[str, object] = {
             "walk_forward": {"train_size": 300, "test_size": 300},
             "optimization": {"parameters": {"cross.fast": [5, 10], "cross.slow": [30, 50]}},
         },
+        {
+            "name": "groups",
+            "type": "validation",
+            "cross_validation": {"folds": 3, "test_folds": 2, "purge_size": 5},
+            "optimization": {"parameters": {"cross.fast": [5, 10], "cross.slow": [30]}},
+        },
         {"name": "confirm", "type": "backtest", "inherit_best_from": "search"},
     ],
 }
@@ -93,7 +99,7 @@ ENDS = {
     "last": "completed",
 }
 LEVELS = {"mine.level": [1100, 1200, 1300, 1400]}
-PHASES = ("search", "folds", "confirm")
+PHASES = ("search", "folds", "groups", "confirm")
 Killed = Callable[..., int | None]
 RowsByRun = Callable[[Workspace], dict[str, dict[str, list[tuple[object, ...]]]]]
 

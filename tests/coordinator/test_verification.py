@@ -78,7 +78,7 @@ def planted(pristine: tuple[Path, str], tmp_path: Path) -> Planted:
     return Planted(Path(shutil.copytree(folder, tmp_path / "store")), run)
 
 
-@pytest.mark.parametrize("template", ["train_test", "walk_forward", "risk_sweep"])
+@pytest.mark.parametrize("template", ["train_test", "walk_forward", "cross_validation", "risk_sweep"])
 @pytest.mark.parametrize("back_end", ["sqlite", "postgres", "memory"])
 def test_a_store_as_it_was_written_verifies(
     template: str,
