@@ -1,7 +1,11 @@
 """The entry point of the command line."""
 
+import atexit
 import gc
+import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -26,8 +30,28 @@ def main() -> None:
     # hundred takes a tenth of its time.
     gc.set_threshold(10_000)
     signal.signal(signal.SIGTERM, _interrupt)
-    app(prog_name="admf")
+    codes: list[int] = []
+    atexit.register(_leave, codes)
+    try:
+        app(prog_name="admf")
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            codes.append(end.code)
+        raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     raise KeyboardInterrupt
+
+
+def _leave(codes: list[int]) -> None:
+    """End the process without taking its thousand modules apart, which takes a quarter of a short run.
+
+    As the first that was registered, it is called last, when all threads have ended. Stores are closed by
+    then: each command opens its own in a block.
+    """
+    with suppress(OSError):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for code in codes:
+            os._exit(code)

@@ -411,6 +411,27 @@ def test_a_run_imports_no_library_that_it_does_not_use(folder):
     assert imported(heavy, "run", "study.yaml", "--store", "memory://", cwd=folder) == []
 
 
+LEAVING = """
+import sys
+from admf.coordinator.cli import main
+class Kept:
+    def __del__(self):
+        print("taken apart")
+kept = Kept()
+sys.argv = ["admf", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_command_ends_with_its_output_and_its_code_and_takes_nothing_apart(folder):
+    endings = []
+    for arguments in (("--version",), ("show", "nothing", "--store", "memory://")):
+        command = [sys.executable, "-c", LEAVING, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        endings.append((done.returncode, done.stdout.startswith("admf "), "taken apart" in done.stdout))
+    assert endings == [(0, True, False), (3, False, False)]
+
+
 def test_the_package_runs_as_a_module(folder):
     command = [sys.executable, "-m", "admf", "--version"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
