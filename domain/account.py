@@ -6,7 +6,7 @@ Compiled functions over the records of a `Desk`. What comes first inside a bar i
 import numpy as np
 
 from .codes import CancelReason, DenialRule, OrderType
-from .compiled import compiled_lean, constant
+from .compiled import compiled_inside, compiled_lean, constant
 from .desk import VOLUME, Desk, Holding, Order, Rules, State
 from .execution import SizingRule
 from .matching import ROUNDING_ERROR, affordable, commission, fillable, impacted, rounded, slipped
@@ -63,7 +63,7 @@ def holds(desk: Desk) -> bool:
     return False
 
 
-@compiled_lean
+@compiled_inside
 def place(
     desk: Desk,
     holding: Holding,
@@ -186,7 +186,7 @@ def _broken_limit(
     return FILLED, 0.0, 0.0
 
 
-@compiled_lean
+@compiled_inside
 def _decide(
     desk: Desk, holding: Holding, order: Order, t: int, s: int, market: float, row: int, slips: bool
 ) -> float:
@@ -272,7 +272,7 @@ def _enter(desk: Desk, holding: Holding, order: Order, quantity: float, price: f
         holding.best = price
 
 
-@compiled_lean
+@compiled_inside
 def _trade(
     desk: Desk, holding: Holding, order: Order, number: int, t: int, s: int, quantity: float, price: float
 ) -> None:

@@ -302,6 +302,8 @@ def gaps(bars: Bars) -> tuple[Gap, ...]:
     duration = parse_timeframe(bars.timeframe).duration
     if duration is None:
         missing = _missing_months(bars)
+    elif np.diff(bars.time).max(initial=0) <= duration:
+        return ()
     elif duration >= DAY:
         days = duration // DAY
         missing = _missing_weekdays(bars.time, duration) // min(days, max(5, days * 5 // 7))

@@ -68,20 +68,26 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` to machine code on first use and keep the result on disk.
 
     Floating-point operations stay in the order written (no ``fastmath``), so that results are bit-identical
-    on every machine and for every number of workers. Other threads run meanwhile. The machine code is kept
-    below ``$XDG_CACHE_HOME/admf``, or ``~/.cache/admf``.
+    on every machine and for every number of workers. A division by zero gives an infinity or NaN, and raises
+    nothing. Other threads run meanwhile. The machine code is kept below ``$XDG_CACHE_HOME/admf``, or
+    ``~/.cache/admf``.
     """
-    return _kept(numba.njit(nogil=True, _nrt=True), function)
+    return _kept(numba.njit(nogil=True, error_model="numpy", _nrt=True), function)
 
 
 def compiled_lean(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile, as `compiled` does, a function that neither makes nor returns an array.
+    """Compile, as `compiled` does, a function that makes no array, and returns none to Python.
 
     Its arrays are not counted as references. A call that hands on a record of arrays would count each of them
     up and down, by atomic operations that all threads contend for; in the order loop that took more time than
     all the rest.
     """
-    return _kept(numba.njit(nogil=True, _nrt=False), function)
+    return _kept(numba.njit(nogil=True, error_model="numpy", _nrt=False), function)
+
+
+def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile, as `compiled_lean` does, a function into each place that calls it: for few, busy places."""
+    return _kept(numba.njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True), function)
 
 
 def _kept(compile_: Callable[[Callable[P, R]], Callable[P, R]], function: Callable[P, R]) -> Callable[P, R]:

@@ -24,7 +24,7 @@ from .events import (
 )
 from .execution import SizingRule
 from .market import Market
-from .measurement import Measures, Spans
+from .measurement import Measures, Spans, room_for
 from .metrics import METRICS
 from .stitching import first_settings, joined_changes, with_turns
 from .strategies import PRICES
@@ -245,15 +245,14 @@ def _simulated(
     orders, fills, charges = np.empty(rows, ORDER), np.empty(rows, FILL), np.empty(0, CHARGE)
     ends, metrics = np.zeros((count, 3), np.int64), np.empty((count, len(METRICS)))
     spans = Spans(containers.first_bar.astype(np.int64), containers.stop_bar.astype(np.int64), warm)
-    measures = Measures(int(topology.profile), topology.bars_per_year)
+    measures = Measures(int(topology.profile), topology.bars_per_year, topology.capital)
     state, holdings = np.zeros(1, STATE), np.empty(symbols, HOLDING)
     time, grid, _ = market.prices
     done = 0
     while done < count:
         desk = Desk(time, grid, wishes, rules[0], state[0], holdings, orders, fills, charges)
-        done = run_containers(
-            desk, done, spans, wish_ends, settings, topology.capital, measures, ends, metrics
-        )
+        room = room_for(market.prices, fills.size)
+        done = run_containers(desk, done, spans, wish_ends, settings, measures, room, ends, metrics)
         if done < count:
             orders = _with_room(orders, int(state["orders"][0]))
             fills = _with_room(fills, int(state["fills"][0]))

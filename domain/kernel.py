@@ -24,7 +24,7 @@ from .account import (
 )
 from .bars import DAY
 from .codes import CancelReason, DenialRule, OrderType
-from .compiled import compiled_lean, constant
+from .compiled import compiled_inside, compiled_lean, constant
 from .desk import CLOSE, HIGH, LOW, OPEN, VOLUME, Desk, Holding
 from .execution import EndOfData, FillPrice
 from .matching import Bar, exit_price, limit_price, stop_limit_price, stop_price
@@ -41,7 +41,7 @@ FRESH, OLD = constant(True), constant(False)
 YEAR = 365.0 * DAY
 
 
-@compiled_lean
+@compiled_inside
 def _fill_at_market(desk: Desk, t: int, row: int, fresh: bool) -> None:
     """Fill orders at market, those that reduce a position first; those of this bar only if ``fresh``."""
     several = desk.holdings.size > 1
@@ -263,7 +263,7 @@ def _supervise(desk: Desk, t: int) -> None:
     _close_all(desk, t, RISK_HALT)
 
 
-@compiled_lean
+@compiled_inside
 def _follow_wish(desk: Desk, t: int, w: int) -> None:
     """Place the orders that bring a position to a wished target: none, one, or two for a reversal."""
     wish = desk.wishes[w]
@@ -326,7 +326,7 @@ def _awaited(desk: Desk, t: int, last: int) -> int:
     return awaited
 
 
-@compiled_lean
+@compiled_inside
 def _open_bar(desk: Desk, t: int, first: int) -> None:
     """Do what happens up to a bar's open."""
     rules, state = desk.rules, desk.state
@@ -342,7 +342,7 @@ def _open_bar(desk: Desk, t: int, first: int) -> None:
         _end(desk, t, OPEN)
 
 
-@compiled_lean
+@compiled_inside
 def _close_bar(desk: Desk, t: int, wish: int, last_wish: int) -> int:
     """Do what happens at a bar's close, and return the first wish of a later bar."""
     rules, state = desk.rules, desk.state

@@ -48,7 +48,9 @@ class Market:
     def prices(self) -> Prices:
         """The bars on the timeline, as compiled code reads them."""
         panel = self.panel
-        grid = np.full((len(COLUMNS) + (not panel.is_dense), len(panel.bars), len(panel)), np.nan)
+        grid = np.empty((len(COLUMNS) + (not panel.is_dense), len(panel.bars), len(panel)))
+        if not panel.is_dense:
+            grid.fill(np.nan)
         for symbol, (bars, places, last) in enumerate(zip(panel.bars, panel.at, panel.own, strict=True)):
             for row, name in COLUMNS:
                 if panel.is_dense:

@@ -10,13 +10,26 @@ from typing import NamedTuple
 import numpy as np
 
 from .bars import DAY
-from .compiled import compiled, compiled_lean
+from .compiled import compiled_lean
 from .events import Float64, Int64
+from .scans import next_not_below
 
-LANES = 32
+LANES, SUMS = 32, 12
 
 NOISE = 1e-24
 """A mean square deviation of returns up to this is rounding error of the equity, and counts as zero."""
+
+
+class Scratch(NamedTuple):
+    """What `bar_returns` may write to; make it with `scratch_for`."""
+
+    curves: Float64
+    lanes: Float64
+
+
+def scratch_for(bars: int) -> Scratch:
+    """Make scratch for curves of as many bars as there may be at most."""
+    return Scratch(np.empty((2, bars)), np.empty((LANES + 1) * SUMS))
 
 
 class BarReturns(NamedTuple):
@@ -106,16 +119,9 @@ class DailyReturns(NamedTuple):
 
 
 @compiled_lean
-def quotient(above: float, below: float) -> float:
-    """Divide as the processor does: a zero divisor gives an infinity or NaN, and raises nothing."""
-    result: float = np.divide(above, below)
-    return result
-
-
-@compiled_lean
 def _step(e0: float, e1: float, c0: float, c1: float) -> tuple[float, float]:
     """Return r and m of one bar; from exact differences, so that what does not change returns exactly 0."""
-    inverse = quotient(1.0, e0 * c0)
+    inverse = 1.0 / (e0 * c0)
     return (e1 - e0) * (c0 * inverse), (c1 - c0) * (e0 * inverse)
 
 
@@ -125,11 +131,11 @@ def _lane_sums(
 ) -> None:
     """Add the returns from ``before`` to ``after`` to twelve sums, of which two are a maximum and a minimum.
 
-    Their number is even; each block adds its first half to its second half, and that to the lanes, which are
-    all zero at first.
+    Their number is even; each block adds its first half to its second half, and that to the lanes.
     """
-    lanes[10 * LANES : 11 * LANES] = sums[10]
-    lanes[11 * LANES :] = sums[11]
+    for i in range(SUMS):
+        for j in range(LANES):
+            lanes[i * LANES + j] = 0.0 if i < 10 else sums[i]
     for start in range(0, before.size, 2 * LANES):
         half = min(LANES, (before.size - start) // 2)
         middle = start + half
@@ -162,8 +168,25 @@ def _lane_sums(
         sums[11] = min(sums[11], lanes[11 * LANES + j])
 
 
-@compiled
-def bar_returns(capital: float, equity: Float64, close: Float64, lowest: float) -> BarReturns:
+@compiled_lean
+def _forget_ruin(equity: Float64, before: Float64, after: Float64) -> float:
+    """Write equities before and after each bar so that a return from zero or less becomes 0.
+
+    Returns by how much that lowers the sum of those after.
+    """
+    lower = 0.0
+    for t in range(before.size):
+        before[t], after[t] = equity[t], equity[t + 1]
+        if before[t] <= 0.0:
+            lower += after[t] - 1.0
+            before[t] = after[t] = 1.0
+    return lower
+
+
+@compiled_lean
+def bar_returns(
+    capital: float, equity: Float64, close: Float64, lowest: float, scratch: Scratch
+) -> BarReturns:
     """Sum up the returns of all bars.
 
     The first r is taken from ``capital`` to the first equity, the first m is 0. Once the equity has fallen to
@@ -174,7 +197,9 @@ def bar_returns(capital: float, equity: Float64, close: Float64, lowest: float) 
     growth = equity[n - 1] / capital
     # Powers of the distance from a value close to the mean lose no digits when the mean is taken off.
     shift = math.expm1(math.log(growth) / n) if growth > 0.0 else 0.0
-    sums = np.zeros(12)
+    sums = scratch.lanes[LANES * SUMS :]
+    for i in range(10):
+        sums[i] = 0.0
     sums[10], sums[11] = -np.inf, np.inf
     singles = 2 - n % 2
     for t in range(singles):
@@ -187,9 +212,9 @@ def bar_returns(capital: float, equity: Float64, close: Float64, lowest: float) 
         sums[10], sums[11] = max(sums[10], r), min(sums[11], r)
     before, after = equity[singles - 1 : n - 1], equity[singles:]
     if lowest <= 0.0:
-        sums[9] += np.sum(np.where(before <= 0.0, after - 1.0, 0.0))
-        before, after = np.where(before <= 0.0, 1.0, before), np.where(before <= 0.0, 1.0, after)
-    _lane_sums(before, after, close[singles - 1 :], shift, np.zeros(12 * LANES), sums)
+        before, after = scratch.curves[0, : n - singles], scratch.curves[1, : n - singles]
+        sums[9] += _forget_ruin(equity[singles - 1 :], before, after)
+    _lane_sums(before, after, close[singles - 1 :], shift, scratch.lanes, sums)
     off, market = sums[0] / n, sums[6] / n
     squares = sums[1] - n * off * off
     cubes = sums[2] - 3.0 * off * sums[1] + 2.0 * n * off * off * off
@@ -205,6 +230,24 @@ def bar_returns(capital: float, equity: Float64, close: Float64, lowest: float) 
 
 
 @compiled_lean
+def _valley(equity: Float64, peak: float, t: int, stop: int) -> tuple[float, float]:
+    """Return the lowest equity from ``t`` to ``stop`` (excluded), and the sum of its squared depths."""
+    valley = equity[t:stop]
+    lanes = (valley.size - int(stop == equity.size)) // 4 * 4
+    low = lower = np.inf
+    first = second = third = fourth = 0.0
+    for i in range(0, lanes, 4):
+        a, b, c, d = valley[i], valley[i + 1], valley[i + 2], valley[i + 3]
+        low, lower = min(low, min(a, b)), min(lower, min(c, d))
+        a, b, c, d = peak - a, peak - b, peak - c, peak - d
+        first, second, third, fourth = first + a * a, second + b * b, third + c * c, fourth + d * d
+    for i in range(lanes, valley.size):
+        low = min(low, valley[i])
+        first += (peak - valley[i]) * (peak - valley[i])
+    return min(low, lower), (first + second) + (third + fourth)
+
+
+@compiled_lean
 def drawdowns(peak: float, equity: Float64, time: Int64) -> Drawdowns:
     """Sum up the drawdowns of an equity curve, ``peak`` being its first peak.
 
@@ -214,39 +257,26 @@ def drawdowns(peak: float, equity: Float64, time: Int64) -> Drawdowns:
     n = equity.size
     deepest = depths = squares = 0.0
     longest = lengths = episodes = under_water = since = t = 0
-    trough, first, second, third, fourth = np.inf, 0.0, 0.0, 0.0, 0.0
     bottom = equity[0]
     while t < n:
-        if t + 4 < n:
-            a, b, c, d = equity[t], equity[t + 1], equity[t + 2], equity[t + 3]
-            lowest, highest = min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
-            if highest < peak:
-                trough = min(trough, lowest)
-                a, b, c, d = peak - a, peak - b, peak - c, peak - d
-                first, second, third, fourth = first + a * a, second + b * b, third + c * c, fourth + d * d
-                under_water += 4
-                t += 4
-                continue
-        under = equity[t] < peak
-        if under:
-            trough = min(trough, equity[t])
-            first += (peak - equity[t]) ** 2
-            under_water += 1
-        if not under or t == n - 1:
-            if trough < peak:
-                depth = quotient(peak - trough, peak)
-                deepest = max(deepest, depth)
-                squares += quotient((first + second) + (third + fourth), peak * peak)
-                bottom = min(bottom, trough)
-                if t > since + 1:
-                    length = time[t] - time[since]
-                    longest, lengths = max(longest, length), lengths + length
-                    depths += depth
-                    episodes += 1
-                trough, first, second, third, fourth = np.inf, 0.0, 0.0, 0.0, 0.0
-            peak = max(peak, equity[t])
-            since = t
-        t += 1
+        if not equity[t] < peak:
+            peak, since = max(peak, equity[t]), t
+            t += 1
+            continue
+        stop = next_not_below(equity, peak, t)
+        trough, total = _valley(equity, peak, t, stop)
+        under_water += stop - t
+        depth = (peak - trough) / peak
+        deepest = max(deepest, depth)
+        squares += total / (peak * peak)
+        bottom = min(bottom, trough)
+        last = min(stop, n - 1)
+        if last > since + 1:
+            length = time[last] - time[since]
+            longest, lengths = max(longest, length), lengths + length
+            depths += depth
+            episodes += 1
+        t = stop
     return Drawdowns(peak, deepest, depths, longest, lengths, episodes, squares, under_water, bottom)
 
 

@@ -20,11 +20,11 @@ from .measures import (
     NOISE,
     BarReturns,
     Drawdowns,
+    Scratch,
     bar_returns,
     daily_returns,
     drawdowns,
     log_beta,
-    quotient,
 )
 from .portfolio import Trades
 from .tallies import TradeTally, bar_tally, bars_in_trades, geometric_mean_of_trades, tally
@@ -152,7 +152,7 @@ class Curve(NamedTuple):
 
 @compiled_lean
 def _ratio(above: float, below: float) -> float:
-    return quotient(above, below) if below != 0.0 else np.nan
+    return above / below if below != 0.0 else np.nan
 
 
 @compiled_lean
@@ -225,7 +225,7 @@ def _write_trades(t: TradeTally, out: Float64) -> None:
     out[Metric.PROFIT_FACTOR] = _ratio(t.gains, t.pains)
     out[Metric.EXPECTANCY] = t.profit / t.closed
     out[Metric.SQN] = _ratio(t.profit, math.sqrt(t.closed * _ratio(spread, t.closed - 1.0)))
-    out[Metric.KELLY] = won - quotient(1.0 - won, payoff)
+    out[Metric.KELLY] = won - (1.0 - won) / payoff
 
 
 @compiled_lean
@@ -299,6 +299,7 @@ def measure(
     trades: Trades,
     count: int,
     fill_bar: Int64,
+    scratch: Scratch,
     out: Float64,
 ) -> None:
     """Write the metrics of one container into ``out``, in the order of `METRICS`.
@@ -315,6 +316,8 @@ def measure(
         Its round trips; the first ``count`` rows are valid.
     fill_bar
         Bar of each fill, counted from the first bar of the window.
+    scratch
+        For `bar_returns`.
     out
         Array of shape (len(METRICS),).
     """
@@ -328,7 +331,7 @@ def measure(
     out[Metric.CAGR] = growth ** (1.0 / years) - 1.0 if years > 0.0 and growth > 0.0 else np.nan
     peculiar = profile == Profile.BACKTESTING_PY
     valleys = drawdowns(curve.equity[0] if peculiar else curve.capital, curve.equity, curve.time)
-    returns = bar_returns(curve.capital, curve.equity, curve.close, valleys.lowest)
+    returns = bar_returns(curve.capital, curve.equity, curve.close, valleys.lowest, scratch)
     deals = tally(trades, count, fill_bar, curve.time)
     _write_returns(returns, per_year, out)
     _write_drawdowns(valleys, n, out)

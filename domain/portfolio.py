@@ -57,6 +57,21 @@ class Trades(NamedTuple):
 
 
 @compiled_lean
+def trades_from(trades: Trades, row: int) -> Trades:
+    """Return the rows from ``row`` on."""
+    return Trades(
+        trades.entry_fill[row:],
+        trades.exit_fill[row:],
+        trades.side[row:],
+        trades.quantity[row:],
+        trades.entry_price[row:],
+        trades.exit_price[row:],
+        trades.fee[row:],
+        trades.pnl[row:],
+    )
+
+
+@compiled_lean
 def settle(
     quantity: Float64, price: Float64, fee: Float64, capital: float, position: Float64, cash: Float64
 ) -> None:
@@ -188,16 +203,7 @@ def round_trips_of_containers(
     count = 0
     for i in range(starts.size - 1):
         fills = slice(starts[i], starts[i + 1])
-        room = Trades(
-            trades.entry_fill[count:],
-            trades.exit_fill[count:],
-            trades.side[count:],
-            trades.quantity[count:],
-            trades.entry_price[count:],
-            trades.exit_price[count:],
-            trades.fee[count:],
-            trades.pnl[count:],
-        )
+        room = trades_from(trades, count)
         found = round_trips(quantity[fills], price[fills], fee[fills], position[fills], mark[i], room)
         for t in range(found):
             room.entry_fill[t] += starts[i]

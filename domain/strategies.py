@@ -18,6 +18,7 @@ from .errors import ConfigurationError, StrategyError, UnknownNameError
 from .events import Float64, Scalar
 from .features import SERIES, Feature, FeatureTemplate, feature
 from .registry import Registry
+from .scans import next_above
 
 
 class Strategy(msgspec.Struct, frozen=True):
@@ -279,13 +280,12 @@ def _fade(value: Float64, low: float, high: float, middle: float) -> Float64:
 def sma_crossover(fast: Float64, slow: Float64) -> Float64:
     """Long from the cross of the fast average above the slow one, short from the opposite cross."""
     target = np.full(fast.size, np.nan)
-    above = 0
-    for t in range(fast.size):
-        now = int(fast[t] > slow[t]) - int(fast[t] < slow[t])
-        if now != 0:
-            if above == -now:
-                target[t] = now
-            above = now
+    t = min(next_above(fast, slow, 0), next_above(slow, fast, 0))
+    while t < fast.size:
+        above = fast[t] > slow[t]
+        t = next_above(slow, fast, t) if above else next_above(fast, slow, t)
+        if t < fast.size:
+            target[t] = -1.0 if above else 1.0
     return target
 
 

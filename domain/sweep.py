@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled_lean
 from .desk import Desk, Prices
 from .events import Float64, Int64
 from .kernel import simulate_container
-from .measurement import Measures, Spans, measure_container
+from .measurement import Measures, Room, Spans, measure_container
 
 
-@compiled
-def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
-    """Give a container its capital and its own rules, nothing else, and the rows from which on it writes."""
+@compiled_lean
+def _begin(desk: Desk, capital: float, settings: Float64) -> None:
+    """Give a container its capital and its own rules, and nothing else."""
     state, rules = desk.state, desk.rules
     state.cash = state.peak = state.last_equity = state.day_equity = capital
     state.size, state.stop_loss = settings[0], settings[1]
@@ -22,7 +22,6 @@ def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
     state.wins = state.losses = state.open = state.halt = state.full = 0
     state.day = -1
     state.watched = int(rules.priced != 0 or settings[6] > 0.0)
-    state.orders, state.fills, state.charges = rows[0], rows[1], rows[2]
     for s in range(desk.holdings.size):
         holding = desk.holdings[s]
         holding.position = holding.entry = holding.entry_fee = 0.0
@@ -32,15 +31,15 @@ def _begin(desk: Desk, capital: float, settings: Float64, rows: Int64) -> None:
         holding.closing = holding.opening = holding.wish = -1
 
 
-@compiled
+@compiled_lean
 def run_containers(
     desk: Desk,
     start: int,
     spans: Spans,
     wish_ends: Int64,
     settings: Float64,
-    capital: float,
     measures: Measures,
+    room: Room,
     ends: Int64,
     metrics: Float64,
 ) -> int:
@@ -59,10 +58,10 @@ def run_containers(
     settings
         Per container: size, stop loss, take profit, trailing stop, largest drawdown, sizing rule; and more
         than zero where it ever has exits, and a largest drawdown; shape (n_containers, 8).
-    capital
-        Cash of each container before its first fill.
     measures
-        How they are measured.
+        How they are measured, and with what capital they begin.
+    room
+        Scratch for that.
     ends
         Written: the rows after each container's last order, fill and charge, shape (n_containers, 3).
     metrics
@@ -74,25 +73,27 @@ def run_containers(
         How many containers are done: fewer than all where the room for rows did not suffice.
     """
     state = desk.state
+    prices = Prices(desk.time, desk.grid, desk.rules.mark)
+    wish = orders = fills = charges = 0
+    if start > 0:
+        wish = wish_ends[start - 1]
+        orders, fills, charges = ends[start - 1, 0], ends[start - 1, 1], ends[start - 1, 2]
     for c in range(start, wish_ends.size):
-        rows = np.zeros(3, np.int64)
-        wish = 0
-        if c > 0:
-            rows[:] = ends[c - 1]
-            wish = wish_ends[c - 1]
-        _begin(desk, capital, settings[c], rows)
+        _begin(desk, measures.capital, settings[c])
+        state.orders, state.fills, state.charges = orders, fills, charges
         first, stop = spans.first[c], spans.stop[c]
         simulate_container(desk, first, stop, wish, wish_ends[c])
         if state.full != 0:
             return c
-        ends[c, 0], ends[c, 1], ends[c, 2] = state.orders, state.fills, state.charges
         measure_container(
-            Prices(desk.time, desk.grid, desk.rules.mark),
+            prices,
             (first, stop, spans.warm[c]),
-            desk.fills[rows[1] : ends[c, 1]],
-            desk.charges[rows[2] : ends[c, 2]],
-            capital,
+            desk.fills[fills : state.fills],
+            desk.charges[charges : state.charges],
             measures,
+            room,
             metrics[c],
         )
+        wish, orders, fills, charges = wish_ends[c], state.orders, state.fills, state.charges
+        ends[c, 0], ends[c, 1], ends[c, 2] = orders, fills, charges
     return wish_ends.size

@@ -7,7 +7,6 @@ import numpy as np
 
 from .compiled import compiled_lean
 from .events import Float64, Int64
-from .measures import quotient
 from .portfolio import Trades
 
 
@@ -73,7 +72,7 @@ def tally(trades: Trades, count: int, fill_bar: Int64, time: Int64) -> TradeTall
         closed += 1
         long += trades.side[i] > 0
         p = trades.pnl[i]
-        q = quotient(p, trades.quantity[i] * trades.entry_price[i])
+        q = p / (trades.quantity[i] * trades.entry_price[i])
         profit += p
         squares += p * p
         returns += q
@@ -136,7 +135,7 @@ def geometric_mean_of_trades(trades: Trades, count: int) -> float:
     closed = 0
     for i in range(count):
         if trades.exit_fill[i] >= 0:
-            q = quotient(trades.pnl[i], trades.quantity[i] * trades.entry_price[i])
+            q = trades.pnl[i] / (trades.quantity[i] * trades.entry_price[i])
             logs += math.log(1.0 + q) if q > -1.0 else -np.inf
             closed += 1
     return math.exp(logs / closed) - 1.0 if closed > 0 else np.nan

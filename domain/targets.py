@@ -17,6 +17,7 @@ from .errors import StrategyError
 from .events import Column, Float64, Int16, Int32, Int64, Scalar
 from .features import SERIES
 from .market import Market
+from .scans import next_other
 from .strategies import PRICES, checked_signals
 from .topology import Containers, StrategySlot, Topology, distinct_features
 
@@ -52,8 +53,8 @@ class Line(NamedTuple):
     changes: Changes
 
 
-ROOM = 64
-"""Changes per container that room is made for at first."""
+ROOM = 16
+"""Bars per change that room is made for at first."""
 
 
 @compiled_lean
@@ -95,22 +96,21 @@ def write_changes(
     """
     first, stop = window
     lowest, highest = bounds
-    last = held = raw = 0.0
-    for t in range(targets.size):
-        if t >= stop:
-            break
+    last = 0.0
+    t = next_other(targets, 0.0, 0, stop)
+    while t < stop:
         wish = targets[t]
-        if wish != raw and not np.isnan(wish):
-            if wish < -1.0 or wish > 1.0:
-                return row, t
-            raw = wish
-            held = min(max(wish, lowest), highest)
-        if held != last and t >= first:
+        if wish < -1.0 or wish > 1.0:
+            return row, t
+        held = min(max(wish, lowest), highest)
+        following = next_other(targets, wish, t + 1, stop)
+        if held != last and following > first:
             if row >= bar.size:
                 return -1, -1
-            bar[row], target[row] = t, held
+            bar[row], target[row] = max(t, first), held
             last = held
             row += 1
+        t = following
     return row, -1
 
 
@@ -248,7 +248,8 @@ def _driven(run: _SlotRun) -> Changes | None:
     series = [getattr(run.bars, name) for name in strategy.arguments if name in SERIES]
     drive = _driver(strategy.function, strategy.arguments, tuple(strategy.features))
     ends = np.zeros(count, np.int64)
-    bar, target = np.empty(ROOM * count, np.int32), np.empty(ROOM * count)
+    room = max(count * len(run.bars) // ROOM, ROOM)
+    bar, target = np.empty(room, np.int32), np.empty(room)
     start = 0
     while start < count:
         given = (*which, *series, *columns)

@@ -90,42 +90,21 @@ class Gauge:
         charges: Sequence[InterestCharged],
         rows: Int64,
     ) -> Float64:
-        """Measure the containers of some rows; what can't be, since it divides by zero, is NaN."""
-        try:
-            return self._measured_at_once(trials, fills, charges, rows)
-        except ZeroDivisionError:
-            if rows.size == 1:
-                return np.full((1, len(METRICS)), np.nan)
-            parts = [self._measured(trials, fills, charges, rows[i : i + 1]) for i in range(rows.size)]
-            return np.concatenate(parts)
-
-    def _measured_at_once(
-        self,
-        trials: TrialsCompleted,
-        fills: Sequence[OrdersFilled],
-        charges: Sequence[InterestCharged],
-        rows: Int64,
-    ) -> Float64:
         container = trials.container[rows]
         filled, fill_ends = records_of(self._panel, fills, container, FILL, ("quantity", "price", "fee"))
         charged, charge_ends = records_of(self._panel, charges, container, CHARGE, ("amount",))
-        metrics = np.empty((rows.size, len(METRICS)))
-        measure_containers(
+        return measure_containers(
             self._prices,
             Spans(
                 trials.first_bar[rows].astype(np.int64),
                 trials.stop_bar[rows].astype(np.int64),
                 np.zeros(rows.size, np.int64),
             ),
-            fill_ends,
-            charge_ends,
+            (fill_ends, charge_ends),
             filled,
             charged,
-            self._capital,
-            Measures(int(self._profile), self._per_year),
-            metrics,
+            Measures(int(self._profile), self._per_year, self._capital),
         )
-        return metrics
 
 
 def _bits(values: Float64) -> Int64:

@@ -25,7 +25,7 @@ from ..streams.earlier_signals import SOURCE, Signals
 from .topology_builder import build_topology
 
 SHARD_STEPS = 4_000_000
-"""Bars x containers of a shard, where the configuration does not fix its size."""
+"""Bars x containers up to which they are one shard, where the configuration does not fix its size."""
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -72,8 +72,9 @@ class Simulation(msgspec.Struct, frozen=True):
 
 
 def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:
-    """Cut containers into shards of the configured size, or of one that suits the number of bars."""
-    step = simulation.section.shard_size or max(1, SHARD_STEPS // len(simulation.market.panel))
+    """Cut containers into shards of the configured size, or evenly into as many as suit their bars."""
+    count = max(1, -(-len(containers) * len(simulation.market.panel) // SHARD_STEPS))
+    step = simulation.section.shard_size or max(1, -(-len(containers) // count))
     for start in range(0, len(containers), step):
         yield containers.part(start, min(start + step, len(containers)))
 

@@ -167,10 +167,11 @@ def _returns(
     filled, charged = records
     first, bars = int(trials.first_bar[0]), int(trials.stop_bar[0] - trials.first_bar[0])
     returns, equity = np.empty((trials.container.size, bars)), np.empty(bars)
+    position = np.empty(prices.grid.shape[1])
     fill = charge = 0
     for row, (fill_end, charge_end) in enumerate(zip(*ends, strict=True)):
         own = filled[fill:fill_end], charged[charge:charge_end]
-        mark_to_market(prices, first, *own, capital, equity)
+        mark_to_market(prices, first, *own, capital, position, equity)
         returns[row] = equity_returns(capital, equity)
         fill, charge = fill_end, charge_end
     return returns

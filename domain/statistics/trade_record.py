@@ -6,8 +6,8 @@ import numpy as np
 
 from ..desk import HIGH, LOW, MARK, OPEN, Prices, Records
 from ..events import Bool, Float64, Int8, Int64
-from ..measurement import trades_of
-from ..portfolio import Trades, excursions, filled_at_close
+from ..measurement import room_for, trades_of
+from ..portfolio import excursions, filled_at_close
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -85,9 +85,9 @@ def trade_record(
         As a fraction, and whether orders at market are filled at the open; they tell which fills happened at
         the close of their bars.
     """
-    trades, bars = Trades.empty(fills.size + 1), np.empty(fills.size, np.int64)
-    count = trades_of(prices, stop - 1, fills, capital, trades, bars)
-    trades = trades.at(slice(count))
+    room = room_for(prices, fills.size)
+    count = trades_of(prices, stop - 1, fills, capital, room)
+    trades, bars = room.found.at(slice(count)), room.bars
     trades = trades.at(trades.exit_fill >= 0)
     # Trades refer to fills symbol by symbol.
     fills = fills[np.argsort(fills["symbol"], kind="stable")]

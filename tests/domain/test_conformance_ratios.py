@@ -7,6 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 from admf.domain.bars import DAY
+from admf.domain.measures import scratch_for
 from admf.domain.metrics import METRICS, Curve, Profile, measure
 from admf.domain.portfolio import Trades
 from hypothesis import given, settings
@@ -52,7 +53,8 @@ def pandas():
 def measured(equity, close, time, profile, per_year):
     out = np.empty(len(METRICS))
     curve = Curve(time, close, equity, CAPITAL, 0, 0.0, 0.0, 0)
-    measure(int(profile), float(per_year), curve, Trades.empty(0), 0, np.empty(0, np.int64), out)
+    scratch = scratch_for(equity.size)
+    measure(int(profile), float(per_year), curve, Trades.empty(0), 0, np.empty(0, np.int64), scratch, out)
     return dict(zip(METRICS, out.tolist(), strict=True))
 
 
@@ -200,5 +202,5 @@ def measured_growth(first, last, days):
     out = np.empty(len(METRICS))
     time = np.array([0, days * DAY])
     curve = Curve(time, np.ones(2), np.array([first, last], float), float(first), 0, 0.0, 0.0, 0)
-    measure(0, 252.0, curve, Trades.empty(0), 0, np.empty(0, np.int64), out)
+    measure(0, 252.0, curve, Trades.empty(0), 0, np.empty(0, np.int64), scratch_for(2), out)
     return dict(zip(METRICS, out.tolist(), strict=True))

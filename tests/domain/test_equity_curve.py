@@ -14,6 +14,7 @@ from admf.domain.equity_curve import (
     tail_risk,
     yearly_returns,
 )
+from admf.domain.measures import scratch_for
 from admf.domain.metrics import METRICS, Curve, Profile, measure
 from admf.domain.portfolio import Trades
 from hypothesis import given, settings
@@ -113,7 +114,8 @@ def test_reports_agree_with_the_metrics(curve):
     time, equity = curve_of(*curve)
     out = np.empty(len(METRICS))
     curve = Curve(time, equity, equity, 1000.0, 0, 0.0, 0.0, 0)
-    measure(0, 252.0, curve, Trades.empty(0), 0, np.empty(0, np.int64), out)
+    scratch = scratch_for(equity.size)
+    measure(0, 252.0, curve, Trades.empty(0), 0, np.empty(0, np.int64), scratch, out)
     metrics = dict(zip(METRICS, out.tolist(), strict=True))
     growth = equity[-1] / 1000.0
     assert np.prod([1 + row.value for row in monthly_returns(time, equity, 1000.0)]) == pytest.approx(growth)

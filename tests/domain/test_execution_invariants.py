@@ -266,18 +266,14 @@ def test_metrics_follow_from_bars_fills_and_interest_to_the_bit(simulated, walk,
         filled[row] = (0, place, symbol, quantity, price, fee)
     for row, (_, place, symbol, amount) in enumerate(charges):
         charged[row] = (place, symbol, amount)
-    metrics = np.empty((1, len(METRICS)))
     one = np.array([len(panel)])
-    measure_containers(
+    metrics = measure_containers(
         Market(panel, ()).prices,
         Spans(np.zeros(1, np.int64), one, np.zeros(1, np.int64)),
-        np.array([len(fills)]),
-        np.array([len(charges)]),
+        (np.array([len(fills)]), np.array([len(charges)])),
         filled,
         charged,
-        CAPITAL,
-        Measures(int(Profile.ADMF), 252.0),
-        metrics,
+        Measures(int(Profile.ADMF), 252.0, CAPITAL),
     )
     np.testing.assert_array_equal(metrics[0], [outcome.metric(name) for name in METRICS])
 

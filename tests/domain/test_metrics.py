@@ -8,6 +8,7 @@ import pytest
 from admf.domain.bars import DAY
 from admf.domain.errors import UnknownNameError
 from admf.domain.formulas import FORMULAS
+from admf.domain.measures import scratch_for
 from admf.domain.metrics import (
     METRICS,
     MINIMIZED,
@@ -49,7 +50,8 @@ def measured(
         equity, capital, held, traded, fees, warm,
     )  # fmt: skip
     out = np.empty(len(METRICS))
-    measure(int(profile), per_year, curve, trades, trades.pnl.size, np.array(fill_bar, np.int64), out)
+    bars, scratch = np.array(fill_bar, np.int64), scratch_for(equity.size)
+    measure(int(profile), per_year, curve, trades, trades.pnl.size, bars, scratch, out)
     return dict(zip(METRICS, out.tolist(), strict=True))
 
 
