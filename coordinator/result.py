@@ -118,6 +118,11 @@ class PhaseResult:
         """Best parameters of each regime that has any, by its name; raises as `output`."""
         return {regime.name: regime.best.parameters for regime in self.output.regimes if regime.best}
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights of the members of an ensemble, by their names; raises as `output`."""
+        return {member.name: member.weight for member in self.output.weights}
+
     @cached_property
     def extracted_results(self) -> dict[str, list[Row]]:
         """Rows of ``portfolio_metrics``, ``signals`` and ``fills``, taken from the phase's own stream."""

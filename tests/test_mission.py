@@ -416,6 +416,31 @@ def test_c9_stored_signals_are_followed_and_no_strategy_is_called(coordinator, h
     assert (here / "calls").read_text() == before
 
 
+def test_c10_weights_under_bounds_are_fitted_in_sample_and_traded_on_later_bars(coordinator):
+    regimes = {"name": "regimes", "type": "regime_analysis", "of": "search", "classifier": "volatility"}
+    regimes |= {"minimum_bars": 20, "minimum_trades": 1}
+    asked = {"method": "min_drawdown", "min_weight": 0.1, "max_weight": 0.6, "per_regime": True}
+    weigh = {"name": "weigh", "type": "ensemble", "signals_from": "search", "ensemble": asked}
+    weigh |= {"trials": {"top": 4}, "regimes": "regimes", "minimum_bars": 20}
+    later = {"name": "later", "type": "validation", "ensemble_from": "weigh"}
+    later |= {"data": {"start": "2000-09-01"}}
+    result = coordinator.execute_workflow(
+        workflow(search(), regimes, weigh, later, data={"file": "walk.csv", "end": "2000-08-31"}),
+        ["later.data.end=2000-10-20"],
+    )
+    members = result.phase("weigh").output.weights
+    assert len(members) >= 4
+    for regime in ("calm", "volatile"):
+        weights = [member.regimes[regime] for member in members]
+        assert sum(weights) == pytest.approx(1.0)
+        assert 0.1 - 1e-9 <= min(weights) < max(weights) <= 0.6 + 1e-9
+    trials = result.phase("weigh").trials()
+    alone, together = trials.iloc[:-1], trials.iloc[-1]
+    assert together["max_drawdown"] < alone["max_drawdown"].max()
+    assert set(result.phase("later").signals()["strategy"]) == {member.name for member in members}
+    assert result.phase("later").fills()["time"].min().isoformat() >= "2000-09-01"
+
+
 def test_c11_parameters_are_tested_out_of_sample_and_against_luck(coordinator):
     folds = {"train_size": 120, "test_size": 60, "purge_size": 2}
     walk = {"name": "walk", "type": "validation", "walk_forward": folds}

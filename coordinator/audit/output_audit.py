@@ -30,7 +30,8 @@ def output_faults(
             yield from _fold_faults(output, fold, trials, study)
         yield from _stitched_faults(output, trials)
     else:
-        everything = np.ones(trials.container.size, np.bool_)
+        # Members of an ensemble were simulated alone before portfolios of them were searched.
+        everything = trials.container >= (len(output.weights) if output.objective else 0)
         yield from _not_best(output, output.best, trials, study, everything, "the phase")
     if not _same(output.metrics, _headline(output)):
         yield "its metrics must be those of its best trial, or the mean over its paths."

@@ -69,7 +69,7 @@ PHASES.register(
     PhaseType(
         plan_ensemble,
         ensemble,
-        frozenset({"trials", "more_signals_from", "regimes", "ensemble", "minimum_bars"}),
+        frozenset({"trials", "more_signals_from", "regimes", "ensemble", "minimum_bars", "optimization"}),
         follows=True,
     ),
 )

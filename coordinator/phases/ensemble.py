@@ -1,18 +1,21 @@
 """A portfolio of earlier trials: each alone, weights from what came of them, and all of them together."""
 
+import msgspec
 import numpy as np
 
 from ...domain.bars import Window
 from ...domain.ensembles.weights import weights_by_regime
 from ...domain.errors import ConfigurationError
-from ...domain.events import Column, Float64, Int8, Member, PhaseOutput, WeightsFitted
+from ...domain.events import Column, Float64, Int8, Member, PhaseOutput, TrialsCompleted, WeightsFitted
 from ...domain.regimes.performance import known_before
 from ...domain.topology import Containers, Topology
 from ...domain.weighting import weight_names
 from ..configuration.ensemble_section import EnsembleSection
-from ..configuration.sections import PhaseSection
+from ..configuration.sections import OptimizationSection, PhaseSection
 from .context import PhaseContext, containers_over, trial_at
 from .regime_analysis import LEAST_BARS
+from .study import output_of
+from .weight_search import require_searchable, searched_weights
 
 
 def plan_ensemble(section: PhaseSection, topology: Topology, window: Window) -> Containers:
@@ -32,6 +35,8 @@ def plan_ensemble(section: PhaseSection, topology: Topology, window: Window) -> 
             f"phase {section.name!r}: returns of members follow from fills, which must be logged; give it "
             "`log: fills` or `log: full`, was `log: metrics`."
         )
+    if section.optimization is not None:
+        require_searchable(section.optimization, asked, f"phase {section.name!r}")
     if not asked.members:
         return containers_over(window, {})
     members = len(asked.members)
@@ -79,6 +84,8 @@ def ensemble(context: PhaseContext) -> PhaseOutput:
     returns = np.concatenate([shard.returns for shard in context.shards()])[: len(asked.members)]
     found = context.classification
     known = known_before(found.labels, context.window.first) if found else None
+    if section.optimization is not None:
+        return _searched(context, section.optimization, asked)
     weights = fitted_weights(section, returns, known, len(topology.regimes))
     context.publish(weights_event(weights))
     whole = containers_over(
@@ -91,6 +98,26 @@ def ensemble(context: PhaseContext) -> PhaseOutput:
         best=best,
         metrics=best.metrics,
         trials=len(asked.members) + 1,
+        weights=weighted_members(asked, weights, topology.regimes),
+    )
+
+
+def _searched(context: PhaseContext, study: OptimizationSection, asked: EnsembleSection) -> PhaseOutput:
+    """Hand on the weights of the best of many portfolios, each of them simulated."""
+    section, topology = context.section, context.topology
+
+    def simulated(weights: Float64, first_id: int) -> TrialsCompleted:
+        columns = _weight_columns(section, topology, weights)
+        return context.simulate(
+            containers_over(context.window, columns, count=len(weights), first_id=first_id)
+        )
+
+    weights, finding = searched_weights(context, study, asked, 1 + len(topology.regimes), simulated)
+    context.publish(weights_event(weights))
+    output = output_of(study, finding)
+    return msgspec.structs.replace(
+        output,
+        trials=output.trials + len(asked.members),
         weights=weighted_members(asked, weights, topology.regimes),
     )
 

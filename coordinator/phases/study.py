@@ -19,6 +19,7 @@ from ...domain.events import Column, PhaseOutput, Scalar, TrialsCompleted
 from ...domain.expressions import breach
 from ...domain.search_space import Axis, Point, axes_of, columns_of, derived_seed, size_of
 from ...domain.topology import Containers, Topology
+from ..configuration.ensemble_section import EnsembleSection
 from ..configuration.sections import OptimizationSection
 from .context import PhaseContext, containers_in_turn, joined_containers
 from .rules import Finding, Rules, grid_columns, objectives_of, rules_of
@@ -55,8 +56,12 @@ def planned_study(study: OptimizationSection, topology: Topology, stretches: Seq
     )
 
 
-def planned_trials(study: OptimizationSection | None, planned: Containers) -> int:
+def planned_trials(
+    study: OptimizationSection | None, planned: Containers, ensemble: EnsembleSection | None = None
+) -> int:
     """Return how many containers a phase will simulate at most, as far as the configuration tells."""
+    if study is not None and ensemble is not None:
+        return len(planned) + study.trials
     if study is None or study.algorithm == "grid":
         return len(planned)
     return len(planned) // 2 * study.trials

@@ -137,7 +137,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
             capital=section.capital,
             metric_profile=section.metrics.profile,
             code=_code(topology) | sampler_code(study) | classifier_code(section),
-            planned=planned_trials(study, planned),
+            planned=planned_trials(study, planned, section.ensemble),
             reads=reads,
         )
         return PreparedPhase(section, started, topology, features, panel.head(window.stop), window, planned)

@@ -63,9 +63,10 @@ class Signals(NamedTuple):
         symbols
             Number of symbols.
         shard
-            Containers with the parameter `SOURCE`; without it, each follows the one with its own number.
+            Containers with the parameter `SOURCE`; without it, each follows the one with its own number, and
+            those beyond the last one, that.
         """
-        own_ids = np.arange(shard.first_id, shard.first_id + len(shard))
+        own_ids = np.minimum(np.arange(shard.first_id, shard.first_id + len(shard)), self.container[-1])
         place = np.searchsorted(self.container, shard.parameters.get(SOURCE, own_ids))
         counts = np.diff(self.ends, prepend=0)[place]
         owner = np.repeat(np.arange(len(shard)), counts)

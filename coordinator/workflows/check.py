@@ -101,7 +101,7 @@ def check_workflow(
             # One bar is enough to find parameters that a feature refuses.
             feature_table(needed_features(topology, planned), panel.bars[0].head(1))
             study = section.optimization if "optimization" in kind.sections else None
-            trials = planned_trials(study, planned)
+            trials = planned_trials(study, planned, section.ensemble)
         first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, trials, len(window), first, last))
         gaps_of = _gap_warnings(section, panel, window)

@@ -43,6 +43,7 @@ REPLAY = (
 )
 """Words that say something about signals that are followed."""
 BEST_OF = re.compile(r"\$\{([\w.-]+)\.best\.parameters\}")
+REGIMES_OF = re.compile(r"\$\{([\w.-]+)\.optimal_params_by_regime\}")
 FIRST = frozenset({"algorithm", "objective", "starting_point"})
 CONVERGENCE = "convergence"
 
@@ -153,11 +154,17 @@ def _values(name: str, values: object, where: str) -> object:
     """Translate the values of a parameter of risk; those of other parameters stay as they are."""
     if name not in RISK or not isinstance(values, list):
         return values
+    return [_value_of_risk(name, value, where) for value in values]
+
+
+def _value_of_risk(name: str, value: object, where: str) -> object:
+    if name not in RISK:
+        return value
     if name == "position_sizing_method":
-        return [METHODS.get(str(value), value) for value in values]
-    if wrong := [value for value in values if isinstance(value, bool) or not isinstance(value, int | float)]:
-        raise ConfigurationError(f"{where}.parameter_space.{name}: must be numbers, was {wrong[0]!r}.")
-    return [round(100.0 * value, 10) for value in values]
+        return METHODS.get(str(value), value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{where}.{name}: must be a number, a fraction, was {value!r}.")
+    return round(100.0 * value, 10)
 
 
 def _replay(phase: Raw, study: Raw, words: Raw, earlier: Mapping[str, Raw]) -> Raw:
@@ -175,16 +182,14 @@ def _replay(phase: Raw, study: Raw, words: Raw, earlier: Mapping[str, Raw]) -> R
                 f"{where}.fixed_strategy_params: must be the best parameters of {source!r}, whose signals "
                 f"are replayed, or of an analysis of it, was {fixed!r}."
             )
+    trials = "all" if fixed is None else "best"
     if "parameters" not in study:
-        raise ConfigurationError(
-            f"{where}.signal_replay: state a parameter_space of {', '.join(RISK)} to search."
-        )
+        return _ensemble({**found, "trials": trials, "optimization": study}, words, earlier)
     if words:
         raise ConfigurationError(
             f"{where}.{next(iter(words))}: is for weights, and this phase searches parameters of risk; "
             "remove it, or parameter_space."
         )
-    trials = "all" if fixed is None else "best"
     return {**found, "type": "signal_replay", "trials": trials, "optimization": study}
 
 
@@ -205,6 +210,54 @@ def _signals_before(phase: Raw, earlier: Mapping[str, Raw], where: str) -> str:
             "'signal_logs': results['signal_logs']."
         )
     return next(iter(found))
+
+
+def _ensemble(phase: Raw, words: Raw, earlier: Mapping[str, Raw]) -> Raw:
+    """Search for the weights of earlier trials, those of each regime where its best ones are named."""
+    where = f"{phase['name']}.optimization_config"
+    constraints = mapping(words.pop("weight_constraints", {}), f"{where}.weight_constraints")
+    asked = {word: value for word, value in constraints.items() if word != "sum_to_one"}
+    if constraints.get("sum_to_one", True) is not True:
+        raise ConfigurationError(f"{where}.weight_constraints.sum_to_one: must be true; weights always do.")
+    found = {**phase, "type": "ensemble"}
+    if "regime_optimal_params" in words:
+        named = REGIMES_OF.fullmatch(str(words["regime_optimal_params"]))
+        if named is None:
+            raise ConfigurationError(
+                f"{where}.regime_optimal_params: must be results['optimal_params_by_regime'] of an analysis "
+                f"of regimes, was {words['regime_optimal_params']!r}."
+            )
+        found |= {"regimes": named[1], "trials": "best"}
+        asked["per_regime"] = True
+    if "risk_parameters" in words:
+        found = _stated(found, {"risk": _risk(words["risk_parameters"], earlier, where)}, where)
+    return _stated(found, {"ensemble": asked or ""}, where)
+
+
+def _risk(written: object, earlier: Mapping[str, Raw], where: str) -> Raw:
+    """Return the section of risk with these parameters, or with the best ones of a sweep."""
+    named, values = BEST_OF.fullmatch(str(written)), dict[str, object]()
+    if named is not None:
+        searched = earlier.get(named[1], {}).get("optimization", {}).get("parameters", {})
+        # A sizer needs its type and size before the sweep has run.
+        before = {f"{SIZER}.type": ":-percentage", f"{SIZER}.percentage": ":-100"}
+        values = {name: f"${{{named[1]}.best.parameters.{name}{before.get(name, '')}}}" for name in searched}
+    else:
+        given = mapping(written, f"{where}.risk_parameters")
+        values = {RISK.get(name, name): _value_of_risk(name, value, where) for name, value in given.items()}
+    sizer: Raw = {"name": SIZER, "type": "percentage", "percentage": 100}
+    risk: Raw = {"position_sizers": [sizer]}
+    for name, value in values.items():
+        above, _, key = name.partition(".")
+        if above == SIZER:
+            sizer[key] = value
+        elif name == RISK["max_drawdown"]:
+            risk["limits"] = {"max_drawdown": value}
+        elif above == "risk":
+            risk[key] = value
+        else:
+            raise UnknownNameError("parameter of risk", name, RISK, f"{where}.risk_parameters")
+    return risk
 
 
 def _analysis(phase: Raw, words: Raw, earlier: Mapping[str, Raw]) -> list[Raw]:

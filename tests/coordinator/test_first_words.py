@@ -1,9 +1,10 @@
 """The Python of the first design documents, as it is written there, on the bundled bars."""
-# ruff: noqa: ARG005, UP006, UP035
+# ruff: noqa: ARG004, ARG005, UP006, UP035
 
 from collections.abc import Callable
 from typing import Any, Dict
 
+import msgspec
 import pytest
 from admf import (
     CompositeWorkflowTemplate,
@@ -13,6 +14,8 @@ from admf import (
     WorkflowResult,
     WorkflowType,
 )
+from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.streams.trace_query import TraceQuery
 from admf.coordinator.workflows.loading import load_workflow
 from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES
 from admf.domain.errors import AdmfError, ConfigurationError, UnknownNameError
@@ -58,6 +61,34 @@ class ConfigGenerators:
                 "regime_classifiers": base_config.parameters["regime_classifiers"],
                 "metrics": ["sharpe", "returns", "drawdown", "win_rate"],
             }
+        }
+
+    @staticmethod
+    def ensemble_optimization_config(
+        base_config: WorkflowConfig, param_results: WorkflowResult, regime_results: WorkflowResult
+    ) -> Dict[str, Any]:
+        """Generate config for ensemble optimization phase"""
+        return {
+            "optimization_config": {
+                "algorithm": "genetic",
+                "objective": "risk_adjusted_returns",
+                "signal_replay": True,  # Use captured signals
+                "signal_logs": param_results.final_results["signal_logs"],
+                "regime_optimal_params": regime_results.final_results["optimal_params_by_regime"],
+                "weight_constraints": {"min_weight": 0.0, "max_weight": 1.0, "sum_to_one": True},
+            }
+        }
+
+    @staticmethod
+    def walk_forward_config(base_config: WorkflowConfig, ensemble_results: WorkflowResult) -> Dict[str, Any]:
+        """Generate config for walk-forward validation: left to the reader there"""
+        return {
+            "ensemble_from": ensemble_results,
+            "walk_forward": {"train_size": 250, "test_size": 125},
+            "backtest_config": {
+                "start_date": base_config.parameters["test_start"],
+                "end_date": base_config.parameters["test_end"],
+            },
         }
 
 
@@ -112,7 +143,34 @@ def test_sections_4_and_5(coordinator):
                 },
                 depends_on=["regime_analysis"],
             ),
+            # Phase 4: Ensemble with risk-aware weights
+            WorkflowPhaseDefinition(
+                name="risk_aware_ensemble",
+                workflow_type=WorkflowType.OPTIMIZATION,
+                config_generator=lambda base_config, risk_results: {
+                    "optimization_config": {
+                        "algorithm": "bayesian",
+                        "objective": "min_drawdown_sharpe",
+                        "signal_replay": True,
+                        "risk_parameters": risk_results["optimal_risk_params"],
+                    }
+                },
+                depends_on=["risk_parameter_sweep"],
+            ),
+            # Phase 5: Walk-forward validation
+            WorkflowPhaseDefinition(
+                name="walk_forward_validation",
+                workflow_type=WorkflowType.VALIDATION,
+                config_generator=ConfigGenerators.walk_forward_config,
+                depends_on=["risk_aware_ensemble"],
+            ),
         ],
+        aggregation_strategy=lambda results: {
+            "optimal_strategy_params": results["regime_analysis"]["optimal_params_by_regime"],
+            "optimal_risk_params": results["risk_parameter_sweep"]["best_params"],
+            "ensemble_weights": results["risk_aware_ensemble"]["weights"],
+            "validation_metrics": results["walk_forward_validation"]["metrics"],
+        },
     )
     coordinator.workflow_registry.register(custom_template)
     config = WorkflowConfig(
@@ -134,6 +192,72 @@ def test_sections_4_and_5(coordinator):
     assert sweep.best_params.items() >= best.items()
     assert set(result.phase("regime_analysis").optimal_params_by_regime) <= {"calm", "volatile"}
     assert result.phase("regime_analysis.pattern").output.regimes[0].name == "falling"
+    ensemble, folds = (
+        result.phase("risk_aware_ensemble"),
+        result.phase("walk_forward_validation").output.folds,
+    )
+    assert sum(ensemble.weights.values()) == pytest.approx(1.0)
+    searched = ensemble.trials().iloc[len(ensemble.weights) :]
+    assert ensemble.metrics["max_drawdown"] == searched["max_drawdown"].min()
+    assert [fold.test_start > "2004" for fold in folds] == [True] * 8
+    assert result.aggregated == {
+        "optimal_strategy_params": result.phase("regime_analysis").optimal_params_by_regime,
+        "optimal_risk_params": sweep.output.best.parameters,
+        "ensemble_weights": ensemble.weights,
+        "validation_metrics": result.phase("walk_forward_validation").output.metrics,
+    }
+    # The ensemble trades with the risk that the sweep found.
+    stated = TraceQuery(coordinator.workspace.store).get_phase_configuration(result.run, ensemble.name)
+    risk = msgspec.json.decode(stated)["risk"]
+    assert risk["limits"]["max_drawdown"] == sweep.best_params["risk.limits.max_drawdown"]
+    assert risk["position_sizers"][0]["type"] == sweep.best_params["position_size.type"]
+    assert verify_workspace(coordinator.workspace).violations == ()
+
+
+def test_the_ensemble_of_section_4_has_weights_by_regime(coordinator):
+    template = CompositeWorkflowTemplate(
+        "regime_ensemble",
+        phases=[
+            WorkflowPhaseDefinition(
+                "parameter_discovery",
+                WorkflowType.OPTIMIZATION,
+                ConfigGenerators.parameter_discovery_config,
+            ),
+            WorkflowPhaseDefinition(
+                "regime_analysis",
+                WorkflowType.ANALYSIS,
+                ConfigGenerators.regime_analysis_config,
+                depends_on=["parameter_discovery"],
+            ),
+            WorkflowPhaseDefinition(
+                "ensemble_optimization",
+                WorkflowType.OPTIMIZATION,
+                ConfigGenerators.ensemble_optimization_config,
+                depends_on=["parameter_discovery", "regime_analysis"],
+            ),
+        ],
+    )
+    coordinator.workflow_registry.register(template)
+    parameters = {
+        "parameter_space": SEARCH["parameter_space"],
+        "regime_classifiers": ["volatility"],
+        "train_start": "1999-01-01",
+        "train_end": "2003-12-31",
+    }
+    result = coordinator.execute_workflow(
+        WorkflowConfig("regime_ensemble", parameters, {"file": "sp500.csv"})
+    )
+    output = result.phase("ensemble_optimization").output
+    for regime in ("calm", "volatile"):
+        assert sum(member.regimes[regime] for member in output.weights) == pytest.approx(1.0)
+    bests = [regime.best.container for regime in result.phase("regime_analysis").output.regimes]
+    assert {member.source for member in output.weights} == {
+        *bests,
+        result.phase("parameter_discovery").output.best.container,
+    }
+    trials = result.phase("ensemble_optimization").trials()
+    searched = trials[trials["container"] >= len(output.weights)]
+    assert output.best.metrics["calmar_ratio"] == searched["calmar_ratio"].max()
 
 
 def test_pattern_3_runs_a_phase_only_where_its_condition_holds(coordinator):
@@ -235,6 +359,12 @@ def searched(**words: object) -> dict[str, object]:
     return {"type": "optimization", "optimization_config": {**SEARCH, **words}}
 
 
+def weighing(**words: object) -> dict[str, object]:
+    """A search for the weights of the trials before it."""
+    config = {"algorithm": "random", "signal_replay": True, "signal_logs": "phase_0", "trials": 3, **words}
+    return {"type": "optimization", "optimization_config": config}
+
+
 @pytest.mark.parametrize(
     ("words", "level"),
     [
@@ -325,7 +455,28 @@ def test_strategies_are_those_whose_parameters_are_searched_unless_some_are_stat
         (
             [searched(parameter_space={"max_position_size": ["all"]})],
             ConfigurationError,
-            "max_position_size: must be numbers, was 'all'",
+            "max_position_size: must be a number, a fraction, was 'all'",
+        ),
+        ([searched(), weighing(algorithm="grid")], ConfigurationError, "weights are continuous, and a grid"),
+        (
+            [searched(), weighing(weight_constraints={"sum_to_one": False})],
+            ConfigurationError,
+            "sum_to_one: must be true; weights always do",
+        ),
+        (
+            [searched(), weighing(regime_optimal_params={"calm": 1})],
+            ConfigurationError,
+            "regime_optimal_params: must be results['optimal_params_by_regime']",
+        ),
+        (
+            [searched(), weighing(risk_parameters={"max_drawdawn": 0.1})],
+            UnknownNameError,
+            "unknown parameter of risk 'max_drawdawn'. Did you mean max_drawdown?",
+        ),
+        (
+            [searched(), weighing(weight_constraints={"max_weight": 0.1})],
+            ConfigurationError,
+            "no weights of 6 members from 0 to 0.1 sum to one",
         ),
     ],
 )
