@@ -1,5 +1,7 @@
 """The members of an ensemble: which trials of earlier phases they are, and as which strategies they trade."""
 
+from datetime import date
+
 from ...domain.errors import ConfigurationError
 from ...domain.events import Scalar
 from ..configuration.classifier_section import ClassifierSection, FitSection
@@ -7,6 +9,9 @@ from ..configuration.ensemble_section import EnsembleSection, MemberSection
 from ..configuration.sections import PhaseSection, StrategySection
 from ..streams.earlier_signals import chosen_trials
 from ..streams.trace_query import TraceQuery
+
+FIRST_DAY = date(1678, 1, 1)
+"""No bar is before it, since times are 64-bit nanoseconds."""
 
 
 def with_members(section: PhaseSection, trace: TraceQuery, run: str) -> PhaseSection:
@@ -73,7 +78,7 @@ def pinned_classifier(analysis: PhaseSection) -> ClassifierSection | None:
     asked, data = analysis.classifier, analysis.data
     if asked is None or data is None:
         return asked
-    fit = FitSection(start=asked.fit.start or data.start, end=asked.fit.end or data.end)
+    fit = FitSection(start=asked.fit.start or data.start or FIRST_DAY, end=asked.fit.end or data.end)
     return asked.model_copy(update={"fit": fit})
 
 
