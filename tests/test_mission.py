@@ -446,8 +446,17 @@ def test_c11_parameters_are_tested_out_of_sample_and_against_luck(coordinator):
     walk = {"name": "walk", "type": "validation", "walk_forward": folds}
     walk["optimization"] = {"parameters": SPACE}
     luck = {"name": "luck", "type": "analysis", "of": "search", "analysis": {"blocks": 4, "samples": 100}}
-    result = coordinator.execute_workflow(workflow(search(), luck, walk))
-    for fold in result.phase("walk").output.folds:
+    crossed = {**walk, "name": "crossed", "cross_validation": {"folds": 3}}
+    del crossed["walk_forward"]
+    result = coordinator.execute_workflow(workflow(search(), luck, walk, crossed))
+    folds = result.phase("walk").output.folds
+    # One account trades all tests, one after the other.
+    account = result.phase("walk").equity()
+    assert len(account) == 60 * len(folds) == 120
+    assert account["time"].iloc[0].isoformat()[:10] == folds[0].test_start[:10]
+    assert account["equity"].iloc[-1] == result.phase("walk").metrics["final_equity"]
+    assert result.phase("crossed").output.figures["splits"] == 3
+    for fold in folds:
         assert fold.train_end < fold.test_start
         dates = {"file": "walk.csv", "start": fold.train_start[:10], "end": fold.train_end[:10]}
         by_hand = coordinator.execute_workflow(workflow(search(), data=dates)).phase("search")

@@ -54,7 +54,7 @@ class PhaseInputs(msgspec.Struct, frozen=True):
         if satisfied(when, values, f"{node.where}.when", "value"):
             return ""
         found = ", ".join(f"{name} was {_written(values[name])}" for name in names_in(when))
-        return f"when {when} does not hold: {found}"
+        return f"when {when} does not hold{': ' if found else ''}{found}"
 
     def section(self, node: Node, turn: int) -> PhaseSection:
         """Resolve a phase, for one of its turns.

@@ -365,6 +365,40 @@ def weighing(**words: object) -> dict[str, object]:
     return {"type": "optimization", "optimization_config": config}
 
 
+def test_each_word_becomes_what_the_document_says():
+    dates = {"start_date": "1999-01-01", "end_date": "2001-12-31", "initial_capital": 5000}
+    sweep = {
+        "parameter_space": {"max_position_size": [0.07], "max_drawdown": [0.1]},
+        "signal_logs": "phase_0",
+    }
+    fixed = {"fixed_strategy_params": "${phase_0.best.parameters}"}
+    risk = {"max_position_size": 0.5, "position_sizing_method": "fixed", "max_drawdown": 0.2}
+    found = words_of(
+        {**searched(), "backtest_config": dates, "data_config": {"file": "a.csv"}, "enabled": False},
+        searched(signal_replay=True, **sweep),
+        searched(signal_replay=True, **sweep, **fixed),
+        weighing(risk_parameters=risk, weight_constraints={"min_weight": 0.1, "max_weight": 0.9}),
+        weighing(risk_parameters="${phase_2.best.parameters}", **fixed),
+    )
+    assert found[0]["data"] == {"file": "a.csv", "start": "1999-01-01", "end": "2001-12-31"}
+    assert (found[0]["capital"], found[0]["when"]) == (5000, "False")
+    assert [each["trials"] for each in found[1:]] == ["all", "best", "all", "best"]
+    assert found[1]["type"] == "signal_replay"
+    assert found[1]["optimization"]["parameters"] == {
+        "position_size.percentage": [7.0],
+        "risk.limits.max_drawdown": [10.0],
+    }
+    assert found[3]["type"] == "ensemble"
+    assert found[3]["ensemble"] == {"min_weight": 0.1, "max_weight": 0.9}
+    assert found[3]["risk"] == {
+        "position_sizers": [{"name": "position_size", "type": "percentage", "percentage": 50.0}],
+        "limits": {"max_drawdown": 20.0},
+    }
+    assert found[4]["risk"]["limits"] == {
+        "max_drawdown": "${phase_2.best.parameters.risk.limits.max_drawdown}"
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "level"),
     [
