@@ -107,7 +107,9 @@ class Coordinator:
         self._sequencer().run(workflow, run, files)
         return WorkflowResult(self.workspace, run, warnings, aggregation)
 
-    def resume_workflow(self, run: str, *, accept_code: bool = False) -> WorkflowResult:
+    def resume_workflow(
+        self, run: str, *, accept_code: bool = False, changes: Iterable[str] = ()
+    ) -> WorkflowResult:
         """Carry a run on where it was stopped, and return its result.
 
         Nothing that was completed is executed again, and the streams of its phases end as if it had never
@@ -119,6 +121,8 @@ class Coordinator:
             The run's id.
         accept_code
             Whether phases that began with other code may go on with this code.
+        changes
+            Of its limits alone, as ``resources.max_seconds=60``.
 
         Raises
         ------
@@ -131,7 +135,7 @@ class Coordinator:
         AdmfError
             One of its phases failed.
         """
-        self._sequencer().resume(run, accept_code=accept_code)
+        self._sequencer().resume(run, accept_code=accept_code, changes=changes)
         return WorkflowResult(self.workspace, run)
 
     def cancel_workflow(self, run: str) -> bool:

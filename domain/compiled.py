@@ -47,7 +47,8 @@ def _cache_folder() -> Path:
     return root / "admf" / f"compiled-{digest}"
 
 
-_CACHE_FOLDER = _cache_folder()
+CACHE_FOLDER = _cache_folder()
+"""Where the machine code of these sources is kept, beside that of others."""
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
@@ -93,7 +94,7 @@ def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
 def _kept(compile_: Callable[[Callable[P, R]], Callable[P, R]], function: Callable[P, R]) -> Callable[P, R]:
     dispatcher = compile_(function)
     before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_CACHE_FOLDER)
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)
     try:
         dispatcher._cache = _Cache(function)  # type: ignore[attr-defined]
     finally:
@@ -144,7 +145,7 @@ def compiled_from(source: str, name: str, names: dict[str, object], *, keep: boo
     if not keep:
         exec(source, namespace)
         return cast(Callable[..., R], numba.njit(nogil=True)(namespace[name]))
-    path = _CACHE_FOLDER / f"{name}_{sha256(source.encode()).hexdigest()[:16]}.py"
+    path = CACHE_FOLDER / f"{name}_{sha256(source.encode()).hexdigest()[:16]}.py"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("w", dir=path.parent, delete=False) as scratch:

@@ -8,6 +8,7 @@
     ├── ChangedError            what was recorded and what would happen now are not the same
     ├── CanceledError           the run was canceled
     ├── TimedOutError           a phase took longer than it may
+    ├── LimitError              a run took more than its workflow allows
     ├── ExecutorError           shards could not be carried out, such as for want of memory
     ├── NotFoundError           no such run, phase, stream or event
     ├── StoreError              the event store could not be opened, read or written
@@ -73,6 +74,25 @@ class CanceledError(AdmfError):
 
 class TimedOutError(AdmfError):
     """A phase took longer than it may."""
+
+
+class LimitError(AdmfError):
+    """A run took more than its workflow allows.
+
+    Parameters
+    ----------
+    key
+        The limit, such as ``max_events``.
+    message
+        What was found.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"resources.{key}: {message}")
+        self.key = key
+
+    def __reduce__(self) -> tuple[type[AdmfError], tuple[str]]:
+        return AdmfError, (str(self),)
 
 
 class ExecutorError(AdmfError):

@@ -201,16 +201,18 @@ class PhaseSkipped(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class WorkflowResumed(msgspec.Struct, frozen=True, kw_only=True):
+class WorkflowResumed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Another process carries the run on, and whoever did so before must stop.
 
-    ``accepted_code`` says whether it may go on with code that has changed since.
+    ``accepted_code`` says whether it may go on with code that has changed since; ``changes`` are those of its
+    limits, as ``resources.max_seconds=60``.
     """
 
     package_version: str
     host: str
     process: int
     accepted_code: bool
+    changes: tuple[str, ...] = ()
 
 
 class WorkflowForked(msgspec.Struct, frozen=True, kw_only=True):

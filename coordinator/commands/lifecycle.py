@@ -19,6 +19,10 @@ def resume(
     accept_code: AcceptCode = False,
     workers: Workers = 1,
     parallel: Parallel = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="resources.KEY=VALUE", help="Change a limit; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Carry a run on where it was stopped, and show what it came to.
@@ -43,7 +47,7 @@ def resume(
         if not as_json:
             show(note(passed_over_text(before)), "")
         with progress:
-            result = coordinator.resume_workflow(found, accept_code=accept_code)
+            result = coordinator.resume_workflow(found, accept_code=accept_code, changes=changes or ())
         more = {"passed_over": before}
         show_outcome(coordinator.workspace, result, context.obj, as_json=as_json, more=more)
 

@@ -143,12 +143,12 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         return PreparedPhase(section, started, topology, features, panel.head(window.stop), window, planned)
 
     def run(
-        self, phase: PreparedPhase, trace: Trace, *guards: Subscriber, clock: Subscriber | None = None
+        self, phase: PreparedPhase, trace: Trace, *guards: Subscriber, clocks: Sequence[Subscriber] = ()
     ) -> None:
         """Execute a phase and hand everything that happens to `trace`, after the `guards` let it pass.
 
-        `clock` is told what is durable. What the trace knows already is not simulated again. The bus lives as
-        long as this call, also when the phase fails.
+        `clocks` are told what is durable. What the trace knows already is not simulated again. The bus lives
+        as long as this call, also when the phase fails.
 
         Raises
         ------
@@ -163,7 +163,6 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
         earlier = read_earlier(self.earlier, run, section, feeds, visible) if kind.analyzes else None
         found = classification(section, visible)
-        clocks = [clock] if clock else []
         with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
             started = self._same_start(phase.started, trace.recorded_start())
             _publish(bus, started, *_entered(Stage.INITIALIZATION, Stage.DATA_PREPARATION))

@@ -15,6 +15,7 @@ from ...domain.errors import (
     ConflictError,
     CorruptionError,
     ExecutorError,
+    LimitError,
     StoreError,
     TimedOutError,
 )
@@ -36,6 +37,8 @@ from ..streams.stream_writer import Journal, Outbox, Tracer
 from ..streams.trace_query import TraceQuery, phase_stream
 from ..workflows.loading import Workflow
 from ..workflows.phase_graph import CACHED, COMPLETED, FAILED, SKIPPED, Node
+from .bus import Subscriber
+from .limits import LimitClock, LimitGuard, Limits
 from .phase_cache import PhaseCache
 from .phase_execution import PhaseExecution
 from .phase_inputs import PhaseInputs
@@ -119,6 +122,8 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         Where everything is appended.
     execution, cache
         What executes phases, and what knows of phases that were executed already, if it may be asked.
+    limits
+        What the run may still take.
     outcomes
         What came of the phases that have ended; grows.
     turns
@@ -138,6 +143,7 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
     outbox: Outbox
     execution: PhaseExecution
     cache: PhaseCache | None
+    limits: Limits
     outcomes: dict[str, str]
     turns: dict[str, int]
     stop: Stop
@@ -197,7 +203,7 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         except ENDS_ALL:
             raise
         except AdmfError as error:
-            if not node.course.continue_on_failure:
+            if isinstance(error, LimitError) or not node.course.continue_on_failure:
                 raise
             failed = PhaseFailed(phase=self._turn(node), error=type(error).__name__, message=str(error))
             self.outbox.put(node.name, failed)
@@ -255,6 +261,7 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         return self._execute(node, turn)
 
     def _execute(self, node: Node, turn: int) -> Head:
+        self.limits.require_time()
         self.under_way[self._turn(node)] = None
         names = [each.name for each in self.workflow.graph.nodes]
         self.execution.progress.phase_started(self._turn(node), names.index(node.name) + 1, len(names))
@@ -268,8 +275,9 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
             key = self.keys[node.name] = self.cache.key(phase, node, self._run)
             if recorded is None and (found := self.cache.find(key)):
                 return found
-        clock = Clock(seconds) if seconds else None
-        self.execution.run(phase, tracer, self.journal, self.stop, clock=clock)
+        clocks: list[Subscriber] = [LimitClock(self.limits), *([Clock(seconds)] if seconds else [])]
+        guards = self.journal, self.stop, LimitGuard(self.limits, tracer)
+        self.execution.run(phase, tracer, *guards, clocks=clocks)
         return tracer.head
 
     def _cause(self, addresses: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """Running workflows: from the start, from where a run was stopped, or from a phase of another run."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from os import getpid
 
@@ -11,6 +11,7 @@ from ...domain.errors import (
     ConfigurationError,
     ConflictError,
     DataError,
+    LimitError,
     StoreError,
     StrategyError,
 )
@@ -29,11 +30,13 @@ from ...eventstore.store import EventStore
 from ..market.data_files import DataFiles
 from ..market.market_log import MarketLog
 from ..simulation.executors import Executor
-from ..streams.run_history import run_history
+from ..simulation.leftovers import remove_leftovers
+from ..streams.run_history import RunHistory, run_history
 from ..streams.stream_writer import Journal, Outbox
 from ..streams.trace_query import TraceQuery
-from ..workflows.loading import Workflow, resolved_workflow
+from ..workflows.loading import Workflow, changed_workflow, resolved_workflow
 from .fork import Fork, record_fork
+from .limits import Limits, require_workers
 from .phase_cache import PhaseCache
 from .phase_execution import PhaseExecution
 from .phase_run import PhaseError, PhaseRun, Stop
@@ -86,6 +89,7 @@ class Sequencer:
         KeyboardInterrupt
             The run was interrupted, which is in the log too.
         """
+        require_workers(workflow.resources, self._executor.workers)
         market, files = MarketLog(self._store), files or DataFiles(workflow.folder)
         phases = resolved_workflow(workflow).phases
         feeds = {section.name: market.keep(files.panel(section)[0]) for section in phases}
@@ -101,6 +105,7 @@ class Sequencer:
         AdmfError
             As `run`.
         """
+        require_workers(plan.workflow.resources, self._executor.workers)
         market = MarketLog(self._store)
         feeds = plan.kept_feeds(market)
         journal = Journal(self._store, Head(workflow_id))
@@ -111,17 +116,19 @@ class Sequencer:
         execution = self._execution(plan.workflow, market)
         self._go_on(plan.workflow, journal, execution, feeds, outcomes, is_fork=True)
 
-    def resume(self, workflow_id: str, *, accept_code: bool = False) -> None:
+    def resume(self, workflow_id: str, *, accept_code: bool = False, changes: Iterable[str] = ()) -> None:
         """Carry a run on where it was stopped; a run whose phases all ended well stays as it is.
 
         Phases that were completed, and shards that were appended, are not executed again. Those that failed
         are, if the run came to its end, and so may be those that were skipped. A process that still carries
-        the run on finds out, and stops.
+        the run on finds out, and stops. The `changes` must be of its limits, as ``resources.max_seconds=60``.
 
         Raises
         ------
         NotFoundError
             There is no such run.
+        ConfigurationError
+            Something else would be changed.
         ChangedError
             The code has changed since an interrupted phase began, and that is not accepted.
         ConflictError
@@ -132,13 +139,16 @@ class Sequencer:
         history = run_history(self._store, workflow_id)
         if history.status == "completed" and not history.failed:
             return
-        workflow = Workflow.from_json(history.started.configuration, history.started.folder)
+        changes = tuple(changes)
+        workflow = _with_limits(history, changes)
+        require_workers(workflow.resources, self._executor.workers)
         journal = Journal(self._store, history.head)
         resumed = WorkflowResumed(
             package_version=version("admf"),
             host=platform.node(),
             process=getpid(),
             accepted_code=accept_code,
+            changes=changes,
         )
         journal.append([resumed])
         if history.started.forked_from:
@@ -176,6 +186,7 @@ class Sequencer:
 
         A fork executes them, whatever other runs have completed.
         """
+        remove_leftovers()
         workflow_id, ended = journal.head.stream, dict(outcomes or {})
         outbox = Outbox(journal, [node.name for node in workflow.graph.nodes if node.name not in ended])
         phases = PhaseRun(
@@ -185,6 +196,7 @@ class Sequencer:
             journal=journal,
             outbox=outbox,
             execution=execution,
+            limits=Limits(workflow.resources, self._begun(workflow, workflow_id)),
             cache=PhaseCache(self._store) if workflow.cache and not is_fork else None,
             outcomes=ended,
             turns=dict(turns or {}),
@@ -218,12 +230,22 @@ class Sequencer:
             raise
         journal.append([WorkflowCompleted()])
 
+    def _begun(self, workflow: Workflow, workflow_id: str) -> Iterator[Head]:
+        """Return where the streams end of the phases that a run itself has begun."""
+        trace = TraceQuery(self._store)
+        for node in workflow.graph.nodes:
+            for stream in trace.turns(workflow_id, node.name):
+                if stream.startswith(f"{workflow_id}/"):
+                    yield self._store.head(stream)
+
     def _advise(self, error: BaseException, workflow_id: str) -> None:
         """Add to an error how the run that it ended is carried on, where that can help."""
         command = self._resume.format(run=workflow_id)
         match error:
             case _ if not command:
                 pass
+            case LimitError(key=key):
+                error.add_note(f"`{command} --set resources.{key}=...` carries it on with another limit.")
             case StrategyError():
                 error.add_note(f"When the strategy is corrected, `{command} --accept-code` carries it on.")
             case ConfigurationError() | DataError() | ChangedError():
@@ -247,6 +269,18 @@ def cancel_run(store: EventStore, workflow_id: str) -> bool:
         # The run went on in between.
         return cancel_run(store, workflow_id)
     return True
+
+
+def _with_limits(history: RunHistory, changes: tuple[str, ...]) -> Workflow:
+    """Return the workflow of a run, with what was changed of its limits; nothing else may be."""
+    for change in changes:
+        if not change.strip().startswith("resources."):
+            raise ConfigurationError(
+                f"--set {change}: a run that is resumed can change nothing but `resources`; fork it instead."
+            )
+    workflow = Workflow.from_json(history.started.configuration, history.started.folder)
+    changes = history.changes + changes
+    return changed_workflow(workflow, changes) if changes else workflow
 
 
 def _log_end(journal: Journal, outbox: Outbox, cause: BaseException, *events: Event) -> None:

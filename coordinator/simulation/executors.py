@@ -6,9 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from queue import SimpleQueue
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Protocol
 
@@ -16,16 +14,16 @@ from ...domain.errors import AdmfError, ConfigurationError, ExecutorError, Strat
 from ...domain.topology import Containers
 from ...eventstore.codec import EncodedEvent
 from . import worker
+from .leftovers import shared_folder
 from .shards import Simulation, publish
-
-MEMORY = Path("/dev/shm")
-"""Where files lie in memory, on systems that have it."""
 
 Answers = Generator[list[EncodedEvent], None, None]
 
 
 class Executor(Protocol):
-    """Carries out shards."""
+    """Carries out shards; ``workers`` is the number of its processes."""
+
+    workers: int
 
     def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards.
@@ -50,6 +48,7 @@ class InProcess:
     """
 
     def __init__(self, threads: int | None = None) -> None:
+        self.workers = 1
         self._threads = threads or os.cpu_count() or 1
         self._turn = Lock()
 
@@ -89,7 +88,7 @@ class ProcessPool:
     def __init__(self, workers: int) -> None:
         if workers < 1:
             raise ConfigurationError(f"workers: there must be at least 1, was {workers}.")
-        self._workers = workers
+        self.workers = workers
         self._processes: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers)
@@ -109,9 +108,8 @@ class ProcessPool:
         with self._lock:
             self._start()
             self._phases += 1
-        root = MEMORY if os.access(MEMORY, os.W_OK) else None
-        with TemporaryDirectory(prefix="admf-", dir=root) as folder:
-            published = publish(simulation, Path(folder))
+        with shared_folder() as folder:
+            published = publish(simulation, folder)
 
             submitted: list[Future[list[EncodedEvent]]] = []
 
@@ -121,7 +119,7 @@ class ProcessPool:
                 return submitted[-1]
 
             try:
-                yield from _in_order(submit, shards, 2 * self._workers)
+                yield from _in_order(submit, shards, 2 * self.workers)
             except BaseException as error:
                 # The files that the workers read go away: they are stopped, unless others wait for them.
                 if self._phases == 1 or isinstance(error, ExecutorError):
@@ -147,8 +145,8 @@ class ProcessPool:
         if self._processes:
             return
         self._idle = SimpleQueue()
-        self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="admf-worker")
-        while len(self._processes) < self._workers:
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="admf-worker")
+        while len(self._processes) < self.workers:
             command = [sys.executable, "-P", "-m", worker.__name__]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._processes.append(process)
@@ -171,7 +169,7 @@ class ProcessPool:
             case worker.Failed(message=message, strategy=strategy):
                 raise StrategyError(message) if strategy else AdmfError(message)
         raise ExecutorError(
-            f"one of the {self._workers} worker processes died, perhaps for want of memory; all completed "
+            f"one of the {self.workers} worker processes died, perhaps for want of memory; all completed "
             "work is kept. Run again with fewer --workers."
         )
 

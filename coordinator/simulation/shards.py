@@ -71,10 +71,15 @@ class Simulation(msgspec.Struct, frozen=True):
         return [encode(event) for event in events if not isinstance(event, left_out)]
 
 
+def shard_size(section: PhaseSection, containers: int, bars: int) -> int:
+    """Return the configured number of containers in a shard, or one that cuts them evenly and suits their bars."""
+    count = max(1, -(-containers * bars // SHARD_STEPS))
+    return section.shard_size or max(1, -(-containers // count))
+
+
 def shards_of(containers: Containers, simulation: Simulation) -> Iterator[Containers]:
     """Cut containers into shards of the configured size, or evenly into as many as suit their bars."""
-    count = max(1, -(-len(containers) * len(simulation.market.panel) // SHARD_STEPS))
-    step = simulation.section.shard_size or max(1, -(-len(containers) // count))
+    step = shard_size(simulation.section, len(containers), len(simulation.market.panel))
     for start in range(0, len(containers), step):
         yield containers.part(start, min(start + step, len(containers)))
 

@@ -39,6 +39,8 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
         The phases that failed and were not tried again, with the errors, by name.
     skipped
         Why phases were skipped, by name.
+    changes
+        What was changed of its limits when it was resumed.
     turns
         Number of turns that phases which repeat have ended before their last one, by name.
     retries
@@ -63,6 +65,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, str]
     turns: dict[str, int]
     retries: dict[str, int]
+    changes: tuple[str, ...]
     status: str
     reason: str
     host: str
@@ -129,6 +132,7 @@ def run_history(store: EventStore, run: str) -> RunHistory:
     phases = _Phases()
     status, reason, host, process = "running", "", started.host, started.process
     taken_at, last = first.recorded_at, first
+    changes: tuple[str, ...] = ()
     for recorded in events:
         last = recorded
         match recorded.event:
@@ -138,6 +142,7 @@ def run_history(store: EventStore, run: str) -> RunHistory:
                     phases.skipped.clear()
                 status, reason, host, process = "running", "", event.host, event.process
                 taken_at = recorded.recorded_at
+                changes += event.changes
             case WorkflowCompleted():
                 status = "completed"
             case WorkflowFailed(message=reason):
@@ -154,6 +159,7 @@ def run_history(store: EventStore, run: str) -> RunHistory:
         skipped=phases.skipped,
         turns=phases.turns,
         retries=phases.retries,
+        changes=changes,
         status=status,
         reason=reason,
         host=host,

@@ -1,26 +1,31 @@
 """What can be said about a workflow before anything is run: whether it is right, and what it would do."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from ...domain.bars import DAY, Window, gaps, iso_time, parse_timeframe
+from ...domain.errors import ConfigurationError
 from ...domain.features import feature_table
 from ...domain.panel import Panel
 from ...domain.topology import needed_features
 from ...domain.trading_calendar import missing_sessions
 from ..configuration.references import referred
+from ..configuration.resources_section import ResourcesSection
 from ..configuration.sections import PhaseSection
 from ..market.calendars import trading_calendar
 from ..market.data_files import DataFiles
 from ..phases import PHASES
 from ..phases.ensemble import require_regimes_of
 from ..phases.study import planned_trials
+from ..simulation.shards import SHARD_STEPS, shard_size
 from ..simulation.topology_builder import build_topology
 from ..streams.earlier_signals import require_replayable
 from ..streams.earlier_trials import require_analyzable
 from .loading import Workflow, resolved_workflow
 
+BYTES_A_STEP = 450
+"""Memory of a container at a bar, measured for one that turns its position at every bar and logs all."""
 NAMED = 5
 """Missing sessions that are named in a warning."""
 
@@ -102,11 +107,39 @@ def check_workflow(
             feature_table(needed_features(topology, planned), panel.bars[0].head(1))
             study = section.optimization if "optimization" in kind.sections else None
             trials = planned_trials(study, planned, section.ensemble)
+        _require_memory(workflow.resources, section, trials, window.stop)
         first, last = (iso_time(panel.time[bar]) for bar in (window.first, window.stop - 1))
         phases.append(PhaseCheck(section, trials, len(window), first, last))
         gaps_of = _gap_warnings(section, panel, window)
         warnings |= dict.fromkeys([*gaps_of, *_idle_warnings(section, panel, window)])
+    _require_events(workflow.resources, phases)
     return WorkflowCheck(workflow.name, workflow.seed, tuple(phases), tuple(warnings))
+
+
+def _require_events(resources: ResourcesSection, phases: Sequence[PhaseCheck]) -> None:
+    """Refuse more containers than events that may be logged."""
+    planned = sum(phase.trials or 0 for phase in phases)
+    if resources.max_events and planned > resources.max_events:
+        raise ConfigurationError(
+            f"resources.max_events: the run may log {resources.max_events:,}, and its phases simulate "
+            f"{planned:,} containers, with one event each at least; search fewer, or raise the limit."
+        )
+
+
+def _require_memory(
+    resources: ResourcesSection, section: PhaseSection, trials: int | None, bars: int
+) -> None:
+    """Refuse shards that might take too much: those of containers that trade at every bar."""
+    containers = trials or max(1, SHARD_STEPS // bars)
+    shard = min(containers, shard_size(section, containers, bars))
+    each, most = bars * BYTES_A_STEP / 2**20, resources.memory_per_shard
+    if most and shard * each > most:
+        remedy = f"give the phase `shard_size: {int(most / each)}`, or " if most > each else ""
+        raise ConfigurationError(
+            f"resources.memory_per_shard: a shard may take {most:g} MiB, and one of {section.name!r}, of "
+            f"{shard:,} containers over {bars:,} bars, takes up to {shard * each:,.1f}; {remedy}raise the "
+            "limit."
+        )
 
 
 def _gap_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[str]:

@@ -15,6 +15,7 @@ from ...domain.search_space import derived_seed
 from ..configuration.changes import SOURCES, apply_change, mapping, merged
 from ..configuration.reading import read_section
 from ..configuration.references import PREVIOUS, resolved
+from ..configuration.resources_section import ResourcesSection
 from ..configuration.sections import OPTIONAL, CourseSection, PhaseSection, WorkflowSection
 from ..configuration.sources import Raw, parsed, templates
 from ..phases import PHASES
@@ -55,7 +56,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
     """A workflow as written: its name, seed and phases, raw, and the folder that file names start from.
 
     At most `parallel` phases are carried out at once. With `cache`, phases that another run has completed are
-    taken over.
+    taken over. Its runs may take no more than `resources`.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
     folder: Path
     parallel: int = 1
     cache: bool = True
+    resources: ResourcesSection = ResourcesSection()
 
     @cached_property
     def graph(self) -> PhaseGraph:
@@ -78,6 +80,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
             "seed": self.seed,
             "parallel": self.parallel,
             "cache": self.cache,
+            "resources": self.resources.model_dump(exclude_none=True),
             "phases": self.phases,
             "shared": self.shared,
         }
@@ -95,6 +98,7 @@ class Workflow(msgspec.Struct, frozen=True, dict=True):
             Path(folder),
             written.get("parallel", 1),
             written.get("cache", True),
+            ResourcesSection(**written.get("resources", {})),
         )
 
 
@@ -133,6 +137,7 @@ def changed_workflow(workflow: Workflow, changes: Iterable[str]) -> Workflow:
         "seed": workflow.seed,
         "parallel": workflow.parallel,
         "cache": workflow.cache,
+        "resources": workflow.resources.model_dump(exclude_none=True),
     }
     written = {**own, **workflow.shared, "workflow": workflow.phases}
     raw: Raw = msgspec.to_builtins(written)
@@ -153,10 +158,21 @@ def _workflow(raw: Raw, changes: Iterable[str], name: str, folder: Path) -> Work
     cache = raw.pop("cache", True)
     if not isinstance(cache, bool):
         raise ConfigurationError(f"cache: must be true or false, was {cache!r}.")
+    resources = read_section(ResourcesSection, raw.pop("resources", {}), "resources")
     if raw:
-        known = {*SHARED, "name", "seed", "parallel", "cache", "workflow", "strategy", "data_file"}
+        known = {
+            *SHARED,
+            "name",
+            "seed",
+            "parallel",
+            "cache",
+            "resources",
+            "workflow",
+            "strategy",
+            "data_file",
+        }
         raise UnknownNameError("key", next(iter(raw)), known, next(iter(raw)))
-    return Workflow(name, seed, phases, shared, folder, parallel, cache)
+    return Workflow(name, seed, phases, shared, folder, parallel, cache, resources)
 
 
 def resolved_workflow(workflow: Workflow) -> WorkflowSection:

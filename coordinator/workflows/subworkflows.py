@@ -72,7 +72,7 @@ def _inner(phase: Raw, where: str, folder: Path, expanded: Callable[[Raw], Raw],
     own = {
         key: value
         for key, value in whole.items()
-        if key not in ("name", "seed", "parallel", "cache", "workflow")
+        if key not in ("name", "seed", "parallel", "cache", "resources", "workflow")
     }
     settings = merged(own, {key: value for key, value in phase.items() if key not in OWN})
     inner = [mapping(each, f"{where}.workflow") for each in whole["workflow"]]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from admf import Coordinator
-from admf.coordinator.simulation.executors import MEMORY
+from admf.coordinator.simulation import leftovers
+from admf.coordinator.simulation.leftovers import remove_leftovers, shared_folder
 from admf.coordinator.simulation.worker import Failed, receive, send
 from admf.domain.errors import AdmfError, ConfigurationError, StrategyError
 
@@ -42,7 +43,10 @@ def slow(close, size=1.0):
 """
 
 SCRIPT = """
+from pathlib import Path
 import admf
+from admf.coordinator.simulation import leftovers
+leftovers.MEMORY = Path("memory")
 admf.run("slow.yaml", workers=2)
 """
 
@@ -72,8 +76,12 @@ def search(folder):
     return of
 
 
-def shared_folders():
-    return set(MEMORY.glob("admf-*")) if MEMORY.is_dir() else set()
+@pytest.fixture
+def memory(folder, monkeypatch):
+    """A folder of the test's own in place of the one in which all processes of the machine share files."""
+    monkeypatch.setattr(leftovers, "MEMORY", folder / "memory")
+    (folder / "memory").mkdir()
+    return folder / "memory"
 
 
 def children(pid):
@@ -99,11 +107,10 @@ def test_what_a_strategy_prints_does_not_disturb_the_workers(pooled, search):
         ("dying", AdmfError, "one of the 2 worker processes died"),
     ],
 )
-def test_a_pool_goes_on_after_a_phase_that_failed(pooled, search, heads, function, error, message):
-    before = shared_folders()
+def test_a_pool_goes_on_after_a_phase_that_failed(pooled, search, heads, memory, function, error, message):
     with pytest.raises(error, match=message):
         pooled.execute_workflow(search(function))
-    assert shared_folders() == before
+    assert list(memory.iterdir()) == []
     ((status, trials),) = pooled.workspace.read_models.query(
         "SELECT status, (SELECT count(*) FROM trials t WHERE t.run = r.run) FROM runs r "
         "ORDER BY started_at DESC LIMIT 1"
@@ -137,7 +144,7 @@ def test_a_number_of_workers_below_one_is_refused(folder, workers):
         Coordinator("memory://", workers=workers)
 
 
-def test_an_interrupt_from_the_keyboard_stops_everything(folder, search):
+def test_an_interrupt_from_the_keyboard_stops_everything(folder, search, memory):
     (folder / "slow.yaml").write_text(
         """
         data: {file: walk.csv}
@@ -153,21 +160,64 @@ def test_an_interrupt_from_the_keyboard_stops_everything(folder, search):
         """
     )
     search("slow")
-    before = shared_folders()
     process = subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=subprocess.PIPE, start_new_session=True)
     workspace = folder / ".admf" / "events.sqlite"
     _wait_for(lambda: workspace.is_file() and _trials(folder) >= 2)
     workers = children(process.pid)
+    assert len(list(memory.iterdir())) == 1
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
     assert b"was canceled in the phase search" in errors
     assert len(workers) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
-    assert shared_folders() == before
+    assert list(memory.iterdir()) == []
     with Coordinator(folder / ".admf") as coordinator:
         ((status,),) = coordinator.workspace.read_models.query("SELECT status FROM runs").rows
     assert status == "canceled"
+
+
+HOLDING = """
+from pathlib import Path
+from admf.coordinator.simulation import leftovers
+leftovers.MEMORY = Path("memory")
+with leftovers.shared_folder() as folder:
+    (folder / "bars").touch()
+    print("held", flush=True)
+    input()
+"""
+
+
+def test_folders_that_a_killed_process_leaves_are_removed_and_those_of_others_stay(memory, monkeypatch):
+    monkeypatch.setattr(leftovers, "SETTLED", -1.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with shared_folder() as own:
+        assert process.stdout.readline() == "held\n"
+        remove_leftovers()
+        (other,) = set(memory.iterdir()) - {own}
+        process.kill()
+        process.communicate()
+        remove_leftovers()
+        assert list(memory.iterdir()) == [own]
+    assert list(memory.iterdir()) == []
+    assert not other.exists()
+
+
+def test_machine_code_that_nobody_used_for_long_is_removed_but_for_the_newest(memory, tmp_path, monkeypatch):
+    folders = [tmp_path / "cache" / f"compiled-{number:02}" for number in range(12)]
+    for age, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / "code").touch()
+        os.utime(folder, (time.time() - age * 10 * 3600,) * 2)
+    monkeypatch.setattr(leftovers, "CACHE_FOLDER", folders[11])
+    remove_leftovers()
+    # The last one is in use, and so the newest; the others are ten hours apart.
+    assert sorted((tmp_path / "cache").iterdir()) == [*folders[:7], folders[11]]
+    monkeypatch.setattr(leftovers, "KEPT", 0)
+    remove_leftovers()
+    assert sorted((tmp_path / "cache").iterdir()) == [*folders[:3], folders[11]]
 
 
 def _trials(folder):

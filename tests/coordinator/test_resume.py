@@ -165,34 +165,43 @@ def journal(store: EventStore, run: str) -> list[tuple[str, str]]:
     return [(each.topic, str(each.event).replace(run, "RUN")) for each in events]
 
 
-@pytest.mark.parametrize("parallel", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "parallel"), [("sqlite", 1), ("sqlite", 3), ("postgres", 1), ("postgres", 3)]
+)
 def test_a_graph_that_is_killed_after_each_append_in_turn_is_resumed_to_the_whole_graph(
-    tmp_path: Path, killed: Killed, rows_by_run: RowsByRun, parallel: int
+    tmp_path: Path,
+    killed: Killed,
+    rows_by_run: RowsByRun,
+    elsewhere: None,
+    request: pytest.FixtureRequest,
+    kind: str,
+    parallel: int,
 ) -> None:
     """With several phases at once the appends come in any order, and so the kills are at any places."""
+    url = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
     workflow = {**GRAPH, "parallel": parallel}
-    with Coordinator(tmp_path) as coordinator:
+    with Coordinator(url) as coordinator:
         whole = coordinator.execute_workflow(workflow)
         expected, told = heads(whole), journal(coordinator.workspace.store, whole.run)
         assert {name: phase.status for name, phase in whole.phases.items()} == ENDS
         turns = TraceQuery(coordinator.workspace.store).turns(whole.run, "refine")
         assert len(turns) > 1
         total = simulated_in(coordinator.workspace.store, whole.run)
-    appends = killed(tmp_path, "execute_workflow", workflow, at=0, run=run_number(0))
+    appends = killed(url, "execute_workflow", workflow, at=0, run=run_number(0))
     assert appends is not None
     assert appends > 25
     # After the last append the run is at its end, and resuming it would try the failed phase again.
     for fatal in range(1, appends, parallel):
         run = run_number(fatal)
-        assert killed(tmp_path, "execute_workflow", workflow, at=fatal, run=run) is None
-        with Coordinator(tmp_path) as coordinator:
+        assert killed(url, "execute_workflow", workflow, at=fatal, run=run) is None
+        with Coordinator(url) as coordinator:
             store = coordinator.workspace.store
             simulated, before = count_simulated(coordinator), simulated_in(store, run)
             result = coordinator.resume_workflow(run)
             assert heads(result) == expected, f"killed at append {fatal}"
             assert journal(store, run) == told, f"killed at append {fatal}"
             assert before + len(simulated) == total == simulated_in(store, run)
-    with Coordinator(tmp_path) as coordinator:
+    with Coordinator(url) as coordinator:
         first, *others = rows_by_run(coordinator.workspace).values()
         assert len(others) == len(range(1, appends, parallel)) + 1
         assert all(rows == first for rows in others)
