@@ -19,6 +19,7 @@ from .convergence_section import ConvergenceSection
 from .course_section import CourseSection as CourseSection
 from .course_section import RepeatSection as RepeatSection
 from .ensemble_section import EnsembleSection
+from .resources_section import ResourcesSection
 from .section import Section
 from .validation_sections import CrossValidationSection, WalkForwardSection
 
@@ -374,4 +375,6 @@ class WorkflowSection(Section):
     name: str
     seed: int = 0
     parallel: int = Field(1, ge=1)
+    cache: bool = True
+    resources: ResourcesSection = ResourcesSection()
     phases: Annotated[tuple[PhaseSection, ...], Field(min_length=1)]

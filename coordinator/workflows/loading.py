@@ -193,7 +193,12 @@ def resolved_workflow(workflow: Workflow) -> WorkflowSection:
         source = found.get(str(node.work.get("inherit_best_from", "")))
         found[node.name] = resolved_phase(workflow, node, source, {}, later)
     return WorkflowSection(
-        name=workflow.name, seed=workflow.seed, parallel=workflow.parallel, phases=tuple(found.values())
+        name=workflow.name,
+        seed=workflow.seed,
+        parallel=workflow.parallel,
+        cache=workflow.cache,
+        resources=workflow.resources,
+        phases=tuple(found.values()),
     )
 
 

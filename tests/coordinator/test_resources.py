@@ -41,11 +41,11 @@ def only_run(store: EventStore) -> str:
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ({"max_events": 7}, r"resources\.max_events: the run may log 7, .* simulate 9 containers"),
+        ({"max_events": 7}, r"resources\.max_events: the run may log 7, .* simulate 8 containers"),
         (
             {"memory_per_shard": 0.05},
-            r"resources\.memory_per_shard: a shard may take 0\.05 MiB, and one of 'training', of 2 containers "
-            r"over 211 bars, takes up to 0; raise the limit",
+            r"memory_per_shard: a shard may take 0\.05 MiB, and one of 'training', of 2 containers "
+            r"over 211 bars, takes up to 0\.2; raise the limit",
         ),
         (
             {"memory_per_shard": 0.15},

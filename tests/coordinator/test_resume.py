@@ -165,9 +165,7 @@ def journal(store: EventStore, run: str) -> list[tuple[str, str]]:
     return [(each.topic, str(each.event).replace(run, "RUN")) for each in events]
 
 
-@pytest.mark.parametrize(
-    ("kind", "parallel"), [("sqlite", 1), ("sqlite", 3), ("postgres", 1), ("postgres", 3)]
-)
+@pytest.mark.parametrize(("kind", "parallel"), [("sqlite", 1), ("sqlite", 3), ("postgres", 3)])
 def test_a_graph_that_is_killed_after_each_append_in_turn_is_resumed_to_the_whole_graph(
     tmp_path: Path,
     killed: Killed,
