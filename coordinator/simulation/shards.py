@@ -72,7 +72,7 @@ class Simulation(msgspec.Struct, frozen=True):
 
 
 def shard_size(section: PhaseSection, containers: int, bars: int) -> int:
-    """Return the configured number of containers in a shard, or one that cuts them evenly and suits their bars."""
+    """Return the number of containers in a shard: as configured, or evenly cut to suit their bars."""
     count = max(1, -(-containers * bars // SHARD_STEPS))
     return section.shard_size or max(1, -(-containers // count))
 

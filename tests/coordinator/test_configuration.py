@@ -101,9 +101,7 @@ def test_every_key_is_documented_with_its_default(title, model):
 
 def test_the_keys_of_a_workflow_are_documented():
     keys = {row[0].strip("`") for row in documented("The workflow")}
-    assert keys == {"workflow", "strategy", "data_file", "cache"} | set(WorkflowSection.model_fields) - {
-        "phases"
-    }
+    assert keys == {"workflow", "strategy", "data_file"} | set(WorkflowSection.model_fields) - {"phases"}
     sentence = DOCUMENT.partition("may stand\nbeside `workflow`")[0].rpartition("\n\n")[2]
     assert re.findall(r"`(\w+)`", sentence) == list(SHARED)
 
