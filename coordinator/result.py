@@ -300,7 +300,8 @@ class WorkflowResult:
                 lines.append(f"  {output.verdict}")
             if output.front:
                 lines.append(f"  {len(output.front):,} trials that none beats by all objectives")
-            lines += [f"  {name:<14} {shown(name, output.metrics[name]):>10}" for name in HEADLINE]
+            known = (name for name in HEADLINE if name in output.metrics)
+            lines += [f"  {name:<14} {shown(name, output.metrics[name]):>10}" for name in known]
             lines.append(f"  head hash      {phase.head_hash}")
         return "\n".join(lines)
 

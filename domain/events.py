@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .codes import Stage
 from .outputs import Fold as Fold
 from .outputs import Member as Member
+from .outputs import PhaseEnd as PhaseEnd
 from .outputs import PhaseOutput as PhaseOutput
 from .outputs import Regime as Regime
 from .outputs import Scalar as Scalar
@@ -110,8 +111,8 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     planned
         Number of containers that follow from the configuration alone, of a search by a sampler the largest;
         what comes of them may lead to others.
-    reads
-        Names of the phases whose outputs it took values from; ``refine#2`` for the second turn of one.
+    reads, sources
+        Names of the phases whose outputs it took values from; where streams of other runs end that it read.
     """
 
     phase: str
@@ -126,6 +127,7 @@ class PhaseStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     code: dict[str, str]
     planned: int
     reads: tuple[str, ...] = ()
+    sources: tuple[PhaseEnd, ...] = ()
 
 
 class PhaseStageEntered(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,19 +141,6 @@ class PhaseOutputEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     phase: str
     output: PhaseOutput
-
-
-class PhaseEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the stream of a phase, or of one of its turns, ends, after it ended well.
-
-    ``events`` stored events hold ``rows`` logical rows; ``head_hash`` is the content hash at the head.
-    """
-
-    phase: str
-    stream: str
-    events: int
-    rows: int
-    head_hash: str
 
 
 class PhaseCompleted(PhaseEnd, frozen=True, kw_only=True, omit_defaults=True):
@@ -259,6 +248,22 @@ class RegimesClassified(msgspec.Struct, frozen=True, kw_only=True):
     symbol: Int16
     bar: Int32
     regime: Int8
+
+
+class PatternsDiscovered(msgspec.Struct, frozen=True, kw_only=True):
+    """Values of parameters that winning trials share more often than others.
+
+    A ``pattern`` has a row for each parameter that it is about; ``words`` has ``parameter`` and ``word``.
+    """
+
+    pattern: Int32
+    low: Float64
+    high: Float64
+    support: Int64
+    winners: Int64
+    lift: Float64
+    p_value: Float64
+    words: dict[str, Column]
 
 
 class SignalsEmitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -388,6 +393,7 @@ ControlEvent = (
 NumericEvent = (
     BarsLoaded
     | RegimesClassified
+    | PatternsDiscovered
     | SignalsEmitted
     | OrdersPlaced
     | OrdersDenied

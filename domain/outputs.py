@@ -1,4 +1,4 @@
-"""What a phase hands on to the phases after it; part of the event catalogue."""
+"""What a phase hands on to the phases after it, and where; part of the event catalogue."""
 
 import msgspec
 
@@ -114,6 +114,8 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
         with what came of each.
     weights
         Of an ensemble: its members and their weights; found by name, as in ``weights.cross_7.weight``.
+    space
+        Of a discovery of patterns: the values of parameters to search, listed, or from ``low`` to ``high``.
     """
 
     objective: str
@@ -128,3 +130,17 @@ class PhaseOutput(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = ""
     regimes: tuple[Regime, ...] = ()
     weights: tuple[Member, ...] = ()
+    space: dict[str, tuple[Scalar, ...] | dict[str, float]] = {}
+
+
+class PhaseEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the stream of a phase, or of one of its turns, ends, after it ended well.
+
+    ``events`` stored events hold ``rows`` logical rows; ``head_hash`` is the content hash at the head.
+    """
+
+    phase: str
+    stream: str
+    events: int
+    rows: int
+    head_hash: str

@@ -25,6 +25,7 @@ KEYS = {
     "bars": ("bars", "bar"),
     "regime_names": ("phase", "regime"),
     "regimes": ("phase", "n"),
+    "patterns": ("phase", "n"),
     "signals": ("phase", "n"),
     "orders": ("phase", "n"),
     "denials": ("phase", "n"),

@@ -14,6 +14,7 @@ from ..domain.events import (
     OrdersDenied,
     OrdersFilled,
     OrdersPlaced,
+    PatternsDiscovered,
     PhaseCompleted,
     PhaseFailed,
     PhaseOutputEvent,
@@ -52,9 +53,18 @@ BARS = """
 SELECT * REPLACE (make_timestamp(time) AS time, nullif(volume, 'NaN') AS volume) FROM columns
 """
 
-RowByRow = RegimesClassified | SignalsEmitted | OrdersPlaced | OrdersDenied | OrdersCanceled | InterestCharged
+RowByRow = (
+    RegimesClassified
+    | PatternsDiscovered
+    | SignalsEmitted
+    | OrdersPlaced
+    | OrdersDenied
+    | OrdersCanceled
+    | InterestCharged
+)
 ROW_BY_ROW: dict[type[RowByRow], str] = {
     RegimesClassified: "data.regimes",
+    PatternsDiscovered: "data.patterns",
     SignalsEmitted: "data.signals",
     OrdersPlaced: "data.orders",
     OrdersDenied: "data.denials",
@@ -223,6 +233,7 @@ def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
 
 
 @apply.register(RegimesClassified)
+@apply.register(PatternsDiscovered)
 @apply.register(SignalsEmitted)
 @apply.register(OrdersPlaced)
 @apply.register(OrdersDenied)

@@ -46,6 +46,10 @@ CREATE TABLE data.bars (
 );
 CREATE TABLE data.regime_names (phase_key INTEGER, regime TINYINT, name TEXT);
 CREATE TABLE data.regimes (phase_key INTEGER, n BIGINT, symbol SMALLINT, bar INTEGER, regime TINYINT);
+CREATE TABLE data.patterns (
+    phase_key INTEGER, n BIGINT, pattern INTEGER, low DOUBLE, high DOUBLE, support BIGINT, winners BIGINT,
+    lift DOUBLE, p_value DOUBLE, parameter TEXT, word TEXT
+);
 CREATE TABLE data.signals (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, strategy SMALLINT {RUNS},
     symbol SMALLINT {RUNS}, bar INTEGER, target DOUBLE, limit_price DOUBLE, stop_price DOUBLE,
@@ -139,6 +143,10 @@ SELECT p.run, p.phase, x.n, f.name AS symbol, x.bar, b.time, x.regime, r.name
 FROM data.regimes x
 {AT_BAR}
 LEFT JOIN data.regime_names r ON r.phase_key = x.phase_key AND r.regime = x.regime;
+CREATE VIEW patterns AS
+SELECT p.run, p.phase, x.n, x.pattern, x.parameter, nullif(x.low, 'NaN') AS low,
+    nullif(x.high, 'NaN') AS high, nullif(x.word, '') AS word, x.support, x.winners, x.lift, x.p_value
+FROM data.patterns x JOIN data.phases p USING (phase_key);
 CREATE VIEW signals AS
 SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target,
     {_price("limit_price")}, {_price("stop_price")}, {_price("stop_loss")}, {_price("take_profit")}

@@ -45,6 +45,9 @@ class References:
                 self.streams |= {f"{recorded.stream}/{phase}": None for phase in event.phases}
             case PhaseStarted():
                 self._note_feeds(recorded, event.feeds)
+                for source in event.sources:
+                    self.streams[source.stream] = None
+                    self._ends.append((recorded.address, source))
             case PhaseEnd():
                 self.streams[event.stream] = None
                 self._ends.append((recorded.address, event))

@@ -169,5 +169,6 @@ def _replay_phase(execution: PhaseExecution, comparison: Comparison, phase: str)
     if recorded is not None:
         section = PhaseSection.model_validate_json(recorded.configuration)
         with suppress(_FinishedError):
-            execution.run(execution.prepare(section, recorded.feeds, recorded.reads), comparison)
+            feeds, reads, sources = recorded.feeds, recorded.reads, recorded.sources
+            execution.run(execution.prepare(section, feeds, reads, sources), comparison)
     return comparison.result(phase)

@@ -312,7 +312,7 @@ def _configured(section: PhaseSection) -> dict[str, Scalar]:
 
 
 def _headline(metrics: Mapping[str, float]) -> dict[str, str]:
-    return {name: shown(name, metrics[name]) for name in HEADLINE}
+    return {name: shown(name, metrics.get(name, float("nan"))) for name in HEADLINE}
 
 
 def _mean(values: Sequence[float]) -> float:

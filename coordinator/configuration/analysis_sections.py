@@ -1,6 +1,6 @@
 """The sections by which phases analyze what earlier ones did."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,3 +33,22 @@ class TolerableSection(Section):
 
     max_drawdown: float = Field(30.0, gt=0.0, lt=100.0)
     probability: float = Field(0.05, ge=0.0, lt=1.0)
+
+
+class PatternsSection(Section):
+    """Which trials win, and in which searches: that named by `of`, and those of other `runs` in the store.
+
+    The `best` part of each search wins. `runs` are ids, or their ends, or `all`; of all those, only runs of
+    the `workflow` of a name, if one is stated.
+    """
+
+    best: float = Field(0.2, gt=0.0, lt=1.0)
+    level: float = Field(0.95, gt=0.5, lt=1.0)
+    runs: Literal["all"] | tuple[str, ...] = ()
+    workflow: str = ""
+
+    @model_validator(mode="after")
+    def _of_all(self) -> Self:
+        if self.workflow and not self.runs:
+            raise ValueError("workflow chooses among runs; state `runs: all` beside it")
+        return self

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ...domain.events import Scalar
-from .analysis_sections import AnalysisSection, ResamplingSection, TolerableSection
+from .analysis_sections import AnalysisSection, PatternsSection, ResamplingSection, TolerableSection
 from .classifier_section import ClassifierSection
 from .convergence_section import ConvergenceSection
 from .course_section import CourseSection as CourseSection
@@ -32,6 +32,7 @@ OPTIONAL = frozenset(
         "analysis",
         "monte_carlo",
         "limits",
+        "patterns",
         "classifier",
         "convergence",
         "minimum_bars",
@@ -347,6 +348,7 @@ class WorkSection(Section):
     analysis: AnalysisSection | None = None
     monte_carlo: ResamplingSection | None = None
     limits: TolerableSection | None = None
+    patterns: PatternsSection | None = None
     classifier: ClassifierSection | None = None
     convergence: ConvergenceSection | None = None
     minimum_bars: int | None = Field(None, ge=2)

@@ -15,6 +15,7 @@ from .context import PhaseContext
 from .convergence import convergence, plan_convergence
 from .ensemble import ensemble, plan_ensemble
 from .optimization import optimization, plan_optimization
+from .pattern_discovery import pattern_discovery, plan_pattern_discovery
 from .regime_analysis import plan_regime_analysis, regime_analysis
 from .risk_assessment import plan_risk_assessment, risk_assessment
 from .signal_quality import plan_signal_quality, signal_quality
@@ -94,4 +95,8 @@ PHASES.register(
 PHASES.register(
     "signal_quality",
     PhaseType(plan_signal_quality, signal_quality, frozenset({"classifier"}), follows=True, analyzes=True),
+)
+PHASES.register(
+    "pattern_discovery",
+    PhaseType(plan_pattern_discovery, pattern_discovery, frozenset({"patterns"}), analyzes=True),
 )

@@ -1,6 +1,6 @@
 """What a phase may touch: its section, its topology, the bars, and a way to simulate containers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from ...domain.topology import Containers, Legs, Topology
 from ..configuration.sections import PhaseSection
 from ..streams.earlier_signals import Source
 from ..streams.earlier_trials import EarlierPhase, Shard
+from ..streams.tried_phases import TriedPhase
 from .classification import Classification
 
 
@@ -42,6 +43,8 @@ class PhaseContext(msgspec.Struct, frozen=True):
         Its bars by regime, if it asks for them.
     shards
         Reads what it has simulated so far, with returns.
+    tried
+        Reads the searches whose winners it compares, if it does.
     """
 
     section: PhaseSection
@@ -55,6 +58,7 @@ class PhaseContext(msgspec.Struct, frozen=True):
     earlier: EarlierPhase | None = None
     classification: Classification | None = None
     shards: Callable[[], Iterator[Shard]] = lambda: iter(())
+    tried: Callable[[], Iterable[TriedPhase]] = tuple
 
 
 def containers_over(

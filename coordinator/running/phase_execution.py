@@ -18,6 +18,7 @@ from ...domain.errors import AdmfError, ChangedError, StrategyError
 from ...domain.events import (
     Event,
     Feed,
+    PhaseEnd,
     PhaseOutputEvent,
     PhaseStageEntered,
     PhaseStarted,
@@ -43,6 +44,7 @@ from ..simulation.topology_builder import build_topology
 from ..streams.earlier_signals import read_source
 from ..streams.earlier_trials import read_earlier, shards_in
 from ..streams.trace_query import TraceQuery
+from ..streams.tried_phases import read_searches
 from .bus import PhaseBus, Subscriber
 from .progress import Progress, TrialCounter
 
@@ -109,11 +111,16 @@ class PhaseExecution(msgspec.Struct, frozen=True):
     accept_code: bool = False
 
     def prepare(
-        self, section: PhaseSection, feeds: tuple[Feed, ...], reads: tuple[str, ...] = ()
+        self,
+        section: PhaseSection,
+        feeds: tuple[Feed, ...],
+        reads: tuple[str, ...] = (),
+        sources: tuple[PhaseEnd, ...] = (),
     ) -> PreparedPhase:
         """Build what a phase needs, and the event by which it starts; nothing is executed yet.
 
-        `reads` names the phases that its section has taken values from.
+        `reads` names the phases that its section has taken values from, and `sources` where the streams of
+        other runs end that it reads.
 
         Raises
         ------
@@ -139,6 +146,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
             code=_code(topology) | sampler_code(study) | classifier_code(section),
             planned=planned_trials(study, planned, section.ensemble),
             reads=reads,
+            sources=sources,
         )
         return PreparedPhase(section, started, topology, features, panel.head(window.stop), window, planned)
 
@@ -161,7 +169,8 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         kind = PHASES.get(section.type)
         run = trace.head.stream.partition("/")[0]
         source = read_source(self.earlier, run, section, feeds) if kind.follows else None
-        earlier = read_earlier(self.earlier, run, section, feeds, visible) if kind.analyzes else None
+        analyzes = kind.analyzes and section.inherit_best_from
+        earlier = read_earlier(self.earlier, run, section, feeds, visible) if analyzes else None
         found = classification(section, visible)
         with PhaseBus(*guards, trace, TrialCounter(self.progress), *clocks) as bus:
             started = self._same_start(phase.started, trace.recorded_start())
@@ -188,6 +197,7 @@ class PhaseExecution(msgspec.Struct, frozen=True):
                 earlier,
                 found,
                 partial(shards_in, self.earlier, trace.head.stream, section.capital, visible),
+                partial(read_searches, self.earlier, run, section, phase.started.sources),
             )
             output = kind.run(context)
             if found and not output.regimes:

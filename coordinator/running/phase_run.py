@@ -35,6 +35,7 @@ from ...eventstore.record import Head
 from ...eventstore.store import EventStore
 from ..streams.stream_writer import Journal, Outbox, Tracer
 from ..streams.trace_query import TraceQuery, phase_stream
+from ..streams.tried_phases import other_searches
 from ..workflows.loading import Workflow
 from ..workflows.phase_graph import CACHED, COMPLETED, FAILED, SKIPPED, Node
 from .bus import Subscriber
@@ -269,8 +270,9 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
         seconds = node.course.timeout_seconds
         tracer = Tracer(self.store, phase_stream(self._run, node.name, turn), self._cause(addresses))
         reads = tuple(address.partition("/")[2].rpartition("#")[0] for address in addresses)
-        phase = self.execution.prepare(self._inputs.section(node, turn), self.feeds[node.name], reads)
-        recorded = tracer.recorded_start()
+        section, recorded = self._inputs.section(node, turn), tracer.recorded_start()
+        sources = recorded.sources if recorded else other_searches(TraceQuery(self.store), self._run, section)
+        phase = self.execution.prepare(section, self.feeds[node.name], reads, sources)
         if self.cache and turn == 1 and recorded in (None, phase.started):
             key = self.keys[node.name] = self.cache.key(phase, node, self._run)
             if recorded is None and (found := self.cache.find(key)):

@@ -33,8 +33,11 @@ from ..configuration.sections import PhaseSection
 from .records import records_of
 from .trace_query import TraceQuery
 
-OF_SEARCHES = ("analysis", "convergence", "regime_analysis")
+OF_SEARCHES = ("analysis", "convergence", "pattern_discovery", "regime_analysis")
 """Types of phases that compare the trials of a search; others look at one trial."""
+
+WITHOUT_FILLS = ("convergence", "pattern_discovery")
+"""Those to which metrics are enough."""
 
 
 class Shard(NamedTuple):
@@ -197,7 +200,7 @@ def require_analyzable(section: PhaseSection, source: PhaseSection) -> None:
             f"{where}.of: the phase {name!r} has folds, each with its own period; name a phase without, such "
             "as the same search over the whole period."
         )
-    if source.log == "metrics":
+    if source.log == "metrics" and section.type not in WITHOUT_FILLS:
         raise ConfigurationError(
             f"{where}.of: the phase {name!r} must log its fills, from which returns follow; give it "
             "`log: fills` or `log: full`, was `log: metrics`."

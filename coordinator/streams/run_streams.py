@@ -1,5 +1,5 @@
 from ...domain.errors import NotFoundError
-from ...domain.events import PhaseStarted, WorkflowStarted
+from ...domain.events import WorkflowStarted
 from ...eventstore.record import Head
 from ...eventstore.store import EventStore
 from .trace_query import TraceQuery
@@ -8,8 +8,8 @@ from .trace_query import TraceQuery
 def run_streams(store: EventStore, run: str) -> tuple[Head, ...]:
     """Return where all streams end that a run consists of and refers to, each after those that it refers to.
 
-    They are those of its bars, its phases, the runs that it took phases from, and its own. What is appended
-    meanwhile may be missing, but never something that is referred to by what is not.
+    They are those of its bars, its phases, the runs that it took phases from or has read, and its own. What
+    is appended meanwhile may be missing, but never something that is referred to by what is not.
 
     Raises
     ------
@@ -30,12 +30,16 @@ def _collect(store: EventStore, run: str, heads: dict[str, Head], above: tuple[s
     _put(store, run, heads)
     trace = TraceQuery(store)
     feeds = [feed.stream for read in started.feeds.values() for feed in read]
+    sources: list[str] = []
     phases = [stream for phase in started.phases for stream in trace.turns(run, phase)]
     for stream in phases:
         if stream.startswith(f"{run}/"):
             _put(store, stream, heads)
-            feeds += _feeds(store, stream)
-    origins = (origin.partition("/")[0].partition("#")[0] for origin in (started.forked_from, *phases))
+            if begun := trace.start(stream):
+                feeds += [feed.stream for feed in begun.feeds]
+                sources += [source.stream for source in begun.sources]
+    named = (started.forked_from, *phases, *sources)
+    origins = (origin.partition("/")[0].partition("#")[0] for origin in named)
     for origin in dict.fromkeys(filter(None, origins)):
         if origin not in above:
             _collect(store, origin, heads, (*above, origin))
@@ -47,10 +51,3 @@ def _put(store: EventStore, stream: str, heads: dict[str, Head]) -> None:
     """Put a stream last, with the end that it has now if it has been put before."""
     heads.pop(stream, None)
     heads[stream] = store.head(stream)
-
-
-def _feeds(store: EventStore, stream: str) -> list[str]:
-    for recorded in store.read(stream, topics=(PhaseStarted.__name__,)):
-        if isinstance(started := recorded.event, PhaseStarted):
-            return [feed.stream for feed in started.feeds]
-    return []

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ...domain.errors import NotFoundError
-from ...domain.events import PhaseOutput, PhaseOutputEvent, PhaseReused, PhaseStarted
-from ...eventstore.record import Recorded
+from ...domain.events import Event, PhaseOutput, PhaseOutputEvent, PhaseReused, PhaseStarted
+from ...eventstore.record import Head, Recorded
 from ...eventstore.store import EventStore
 
 
@@ -85,15 +85,26 @@ class TraceQuery:
             The run has no such phase.
         """
         stream = self.stream(workflow_id, phase_name)
-        for recorded in self._store.read(stream, topics=(PhaseStarted.__name__,)):
-            event = recorded.event
-            if isinstance(event, PhaseStarted):
-                return event.configuration
+        if started := self.start(stream):
+            return started.configuration
         raise NotFoundError(f"there is no phase {phase_name!r} in the run {workflow_id!r}.")
 
     def events(self, stream: str, *types: str) -> Iterator[Recorded]:
         """Return the events of a stream in order, only those of the given types if there are any."""
         return self._store.read(stream, topics=types)
+
+    def start(self, stream: str) -> PhaseStarted | None:
+        """Return the event by which the phase of a stream began, if there is one."""
+        first = next(self._store.read(stream, topics=(PhaseStarted.__name__,)), None)
+        return first.event if first and isinstance(first.event, PhaseStarted) else None
+
+    def end(self, stream: str) -> Head:
+        """Return where a stream ends."""
+        return self._store.head(stream)
+
+    def log(self, *types: type[Event]) -> Iterator[Recorded]:
+        """Return the events of some types in all streams, in the order of the log."""
+        return self._store.read_all(topics=tuple(each.__name__ for each in types))
 
     def summary(self, stream: str) -> dict[str, int]:
         """Return the number of logical rows of each type of event in a stream."""
