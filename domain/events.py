@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codes import Stage
+from .outputs import Feed as Feed
 from .outputs import Fold as Fold
 from .outputs import Member as Member
 from .outputs import PhaseEnd as PhaseEnd
@@ -29,25 +30,6 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 Text = NDArray[np.str_]
 Column = Bool | Int8 | Int16 | Int32 | Int64 | Float64 | Text
-
-
-class Feed(msgspec.Struct, frozen=True, kw_only=True):
-    """The bars of one symbol that a phase reads.
-
-    Attributes
-    ----------
-    symbol, timeframe
-        As configured.
-    stream
-        The bars stream, ``bars-<digest>``.
-    rows
-        Number of bars in that stream.
-    """
-
-    symbol: str
-    timeframe: str
-    stream: str
-    rows: int
 
 
 class WorkflowStarted(msgspec.Struct, frozen=True, kw_only=True):

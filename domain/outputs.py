@@ -1,4 +1,4 @@
-"""What a phase hands on to the phases after it, and where; part of the event catalogue."""
+"""What a phase reads and hands on to the phases after it; part of the event catalogue."""
 
 import msgspec
 
@@ -144,3 +144,22 @@ class PhaseEnd(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     rows: int
     head_hash: str
+
+
+class Feed(msgspec.Struct, frozen=True, kw_only=True):
+    """The bars of one symbol that a phase reads.
+
+    Attributes
+    ----------
+    symbol, timeframe
+        As configured.
+    stream
+        The bars stream, ``bars-<digest>``.
+    rows
+        Number of bars in that stream.
+    """
+
+    symbol: str
+    timeframe: str
+    stream: str
+    rows: int

@@ -34,6 +34,7 @@ OPTIONAL = frozenset(
         "limits",
         "patterns",
         "classifier",
+        "classifiers",
         "convergence",
         "minimum_bars",
         "minimum_trades",
@@ -350,6 +351,7 @@ class WorkSection(Section):
     limits: TolerableSection | None = None
     patterns: PatternsSection | None = None
     classifier: ClassifierSection | None = None
+    classifiers: tuple[ClassifierSection, ...] | None = None
     convergence: ConvergenceSection | None = None
     minimum_bars: int | None = Field(None, ge=2)
     minimum_trades: int | None = Field(None, ge=0)

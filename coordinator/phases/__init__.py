@@ -11,6 +11,7 @@ from ...domain.topology import Containers, Topology
 from ..configuration.sections import PhaseSection
 from .analysis import analysis, plan_analysis
 from .backtest import backtest, plan_backtest
+from .classifier_comparison import classifier_comparison, plan_classifier_comparison
 from .context import PhaseContext
 from .convergence import convergence, plan_convergence
 from .ensemble import ensemble, plan_ensemble
@@ -99,4 +100,8 @@ PHASES.register(
 PHASES.register(
     "pattern_discovery",
     PhaseType(plan_pattern_discovery, pattern_discovery, frozenset({"patterns"}), analyzes=True),
+)
+PHASES.register(
+    "classifier_comparison",
+    PhaseType(plan_classifier_comparison, classifier_comparison, frozenset({"classifiers"}), analyzes=True),
 )

@@ -89,9 +89,12 @@ def classification(section: PhaseSection, panel: Panel) -> Classification | None
     DataError
         The sample does not suffice.
     """
-    wanted, data = section.classifier, section.data
-    if wanted is None:
-        return None
+    return classified(section, section.classifier, panel) if section.classifier else None
+
+
+def classified(section: PhaseSection, wanted: ClassifierSection, panel: Panel) -> Classification:
+    """Do as `classification` does, by any classifier."""
+    data = section.data
     if len(panel.bars) != 1:
         raise ConfigurationError(
             f"phase {section.name!r}: regimes are those of one symbol, and the phase reads "
@@ -105,5 +108,6 @@ def classification(section: PhaseSection, panel: Panel) -> Classification | None
 
 def classifier_code(section: PhaseSection) -> dict[str, str]:
     """Return the version of each library that classifies: another one may classify otherwise."""
-    libraries = CLASSIFIERS.get(section.classifier.type).libraries if section.classifier else ()
-    return {name: version(name) for name in libraries}
+    classifiers = (*([section.classifier] if section.classifier else ()), *(section.classifiers or ()))
+    libraries = {name for each in classifiers for name in CLASSIFIERS.get(each.type).libraries}
+    return {name: version(name) for name in sorted(libraries)}

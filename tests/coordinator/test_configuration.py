@@ -111,7 +111,7 @@ def test_the_keys_of_a_workflow_are_documented():
 def test_the_documented_example_runs(coordinator, folder):
     (folder / "example.yaml").write_text(EXAMPLE)
     result = coordinator.execute_workflow("example.yaml")
-    names = "search out_of_sample luck regimes risk winners together stops folds groups refine further"
+    names = "search out_of_sample luck regimes risk winners together views stops folds groups refine further"
     assert list(result.phases) == names.split()
     assert len(result.phase("search").trials()) == 10
     assert len(result.phase("folds").output.folds) == 5

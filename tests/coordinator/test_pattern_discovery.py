@@ -61,8 +61,8 @@ def test_patterns_are_rows_that_agree_with_the_trials_and_become_a_search_space(
         assert pattern < output.figures["patterns"]
     assert output.figures == {
         "searches": 1,
-        "trials": 48,
-        "winners": 12,
+        "trials": 240,
+        "winners": 60,
         "patterns": rows["pattern"].nunique(),
     }
     assert output.best == result.phase("search").output.best
@@ -104,7 +104,7 @@ def test_a_later_run_learns_from_earlier_ones_and_records_what_it_read(
     output = result.phase("patterns").output
     # The second run did what the first did, and the last one searched for something else.
     assert output.figures["searches"] == 2
-    assert output.figures["trials"] == 2400
+    assert output.figures["trials"] == 480
     assert len(result.phase("again").trials()) == np.prod([len(each) for each in output.space.values()])
     (started,) = [
         recorded.event
