@@ -467,6 +467,25 @@ def test_c11_parameters_are_tested_out_of_sample_and_against_luck(coordinator):
     assert 0.0 <= figures["overfitting_probability"] <= 1.0
 
 
+def test_d7_what_winners_share_is_mined_stored_and_where_a_later_search_begins(coordinator):
+    wide = {"cross.fast": list(range(2, 12)), "cross.slow": list(range(13, 43, 3))}
+    first = workflow(search(optimization={"parameters": wide}), name="earlier")
+    coordinator.execute_workflow(first)
+    patterns = {"name": "patterns", "type": "pattern_discovery"}
+    patterns["patterns"] = {"best": 0.25, "runs": "all", "workflow": "earlier"}
+    again = search("again", optimization={"parameters": "${patterns.space}"})
+    result = coordinator.execute_workflow(workflow(patterns, again))
+    output = result.phase("patterns").output
+    assert (output.figures["trials"], output.figures["winners"]) == (100, 25)
+    rows = coordinator.workspace.read_models.frame("SELECT * FROM patterns")
+    assert len(set(rows["pattern"])) == output.figures["patterns"] > 0
+    assert (rows["p_value"] <= 0.05).all()
+    trials = result.phase("again").trials()
+    assert 0 < len(trials) < 100
+    for name, values in wide.items():
+        assert set(trials[name]) <= set(values)
+
+
 def documented() -> dict[str, str]:
     """The test that docs/mission.md names for each id."""
     text = (ROOT / "docs" / "mission.md").read_text()
