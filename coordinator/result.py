@@ -293,7 +293,11 @@ class WorkflowResult:
             if not phase.ended_well:
                 continue
             output = phase.output
-            if output.best and output.best.parameters:
+            for member in output.weights:
+                weights = {"weight": member.weight} | member.regimes
+                told = ", ".join(f"{name} {value:.2%}" for name, value in weights.items())
+                lines.append(f"  {member.name:<14} {told}")
+            if output.best and output.best.parameters and not output.weights:
                 chosen = ", ".join(f"{name}={value}" for name, value in output.best.parameters.items())
                 lines.append(f"  best of {output.trials:,} trials: {chosen}")
             if output.verdict:

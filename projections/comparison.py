@@ -26,6 +26,8 @@ KEYS = {
     "regime_names": ("phase", "regime"),
     "regimes": ("phase", "n"),
     "patterns": ("phase", "n"),
+    "members": ("phase", "container"),
+    "weights": ("phase", "n"),
     "signals": ("phase", "n"),
     "orders": ("phase", "n"),
     "denials": ("phase", "n"),

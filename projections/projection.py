@@ -25,6 +25,7 @@ from ..domain.events import (
     RegimesClassified,
     SignalsEmitted,
     TrialsCompleted,
+    WeightsFitted,
     WorkflowCanceled,
     WorkflowCompleted,
     WorkflowFailed,
@@ -56,6 +57,7 @@ SELECT * REPLACE (make_timestamp(time) AS time, nullif(volume, 'NaN') AS volume)
 RowByRow = (
     RegimesClassified
     | PatternsDiscovered
+    | WeightsFitted
     | SignalsEmitted
     | OrdersPlaced
     | OrdersDenied
@@ -65,6 +67,7 @@ RowByRow = (
 ROW_BY_ROW: dict[type[RowByRow], str] = {
     RegimesClassified: "data.regimes",
     PatternsDiscovered: "data.patterns",
+    WeightsFitted: "data.weights",
     SignalsEmitted: "data.signals",
     OrdersPlaced: "data.orders",
     OrdersDenied: "data.denials",
@@ -182,6 +185,11 @@ def _(event: PhaseOutputEvent, recorded: Recorded, fold: Fold) -> None:
     for number, regime in enumerate(event.output.regimes):
         key = _phase_key(fold.recorder, recorded.stream)
         fold.recorder.execute("INSERT INTO data.regime_names VALUES (?, ?, ?)", (key, number, regime.name))
+    for member in event.output.weights:
+        parameters = msgspec.json.encode(member.parameters, order="sorted").decode()
+        origin = (member.container, member.name, member.phase, member.source, parameters)
+        values = (_phase_key(fold.recorder, recorded.stream), *origin)
+        fold.recorder.execute("INSERT INTO data.members VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
 @apply.register(PhaseCompleted)
@@ -234,6 +242,7 @@ def _(event: BarsLoaded, recorded: Recorded, fold: Fold) -> None:
 
 @apply.register(RegimesClassified)
 @apply.register(PatternsDiscovered)
+@apply.register(WeightsFitted)
 @apply.register(SignalsEmitted)
 @apply.register(OrdersPlaced)
 @apply.register(OrdersDenied)

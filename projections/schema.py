@@ -12,7 +12,7 @@ import duckdb
 from ..domain.codes import CancelReason, DenialRule, OrderType, Segment
 from .recorder import DuckDBRecorder
 
-VERSION = 9
+VERSION = 11
 """To be raised with every change to the tables, the views, or the meaning of a column."""
 
 RUNS = "USING COMPRESSION RLE"
@@ -49,6 +49,13 @@ CREATE TABLE data.regimes (phase_key INTEGER, n BIGINT, symbol SMALLINT, bar INT
 CREATE TABLE data.patterns (
     phase_key INTEGER, n BIGINT, pattern INTEGER, low DOUBLE, high DOUBLE, support BIGINT, winners BIGINT,
     lift DOUBLE, p_value DOUBLE, parameter TEXT, word TEXT
+);
+CREATE TABLE data.members (
+    phase_key INTEGER, container INTEGER, member TEXT, source_phase TEXT, source_container INTEGER,
+    parameters JSON
+);
+CREATE TABLE data.weights (
+    phase_key INTEGER, n BIGINT, regime TINYINT, container INTEGER, weight DOUBLE
 );
 CREATE TABLE data.signals (
     phase_key INTEGER {RUNS}, n BIGINT, container INTEGER {RUNS}, strategy SMALLINT {RUNS},
@@ -147,6 +154,13 @@ CREATE VIEW patterns AS
 SELECT p.run, p.phase, x.n, x.pattern, x.parameter, nullif(x.low, 'NaN') AS low,
     nullif(x.high, 'NaN') AS high, nullif(x.word, '') AS word, x.support, x.winners, x.lift, x.p_value
 FROM data.patterns x JOIN data.phases p USING (phase_key);
+CREATE VIEW weights AS
+SELECT p.run, p.phase, x.n, nullif(x.regime, -1) AS regime, r.name, x.container, m.member, m.source_phase,
+    m.source_container, m.parameters, x.weight
+FROM data.weights x
+JOIN data.phases p USING (phase_key)
+LEFT JOIN data.members m ON m.phase_key = x.phase_key AND m.container = x.container
+LEFT JOIN data.regime_names r ON r.phase_key = x.phase_key AND r.regime = x.regime;
 CREATE VIEW signals AS
 SELECT p.run, p.phase, x.n, x.container, s.name AS strategy, f.name AS symbol, x.bar, b.time, x.target,
     {_price("limit_price")}, {_price("stop_price")}, {_price("stop_loss")}, {_price("take_profit")}

@@ -22,6 +22,7 @@ from ...domain.events import (
     OrdersFilled,
     OrdersPlaced,
     PhaseStarted,
+    RegimesClassified,
     Scalar,
     SignalsEmitted,
     TrialsCompleted,
@@ -29,11 +30,11 @@ from ...domain.events import (
 from ...domain.features import SERIES, compute_feature, feature_inputs
 from ...domain.panel import Panel
 from ...domain.topology import StrategySlot, Topology
+from ...domain.weighting import own_weights
 from ...eventstore.record import Recorded
 from ...eventstore.store import EventStore
 from ..configuration.sections import PhaseSection
 from ..market.market_log import stored_bars
-from ..phases import PHASES
 from ..simulation.topology_builder import build_topology
 from ..streams.earlier_signals import SOURCE
 from ..streams.run_history import run_history
@@ -256,20 +257,40 @@ class CausalChain:
 
     def _signals(self, container: int, symbol: int, bar: int) -> Iterator[Explanation]:
         """Explain the signals that a container follows at a bar; they may be those of an earlier phase."""
-        if PHASES.get(self._section.type).follows:
+        parameters = self._parameters(container, self._place(symbol, bar))
+        if SOURCE in parameters:
             source = TraceQuery(self._store).stream(
                 self.stream.partition("/")[0], self._section.inherit_best_from
             )
-            followed = int(self._parameters(container)[SOURCE])
-            yield from CausalChain(self._store, source)._signals(followed, symbol, bar)
+            yield from CausalChain(self._store, source)._signals(int(parameters[SOURCE]), symbol, bar)
             return
+        regime = self._regime(bar)
         latest = {
             int(signals.strategy[place]): (first, signals, place)
             for first, signals, place in self.rows(SignalsEmitted, container)
             if signals.bar[place] <= bar and signals.symbol[place] == symbol
         }
-        for signal in latest.values():
-            yield self._signal(*signal)
+        for strategy, signal in latest.items():
+            explained = self._signal(*signal)
+            if len(self._topology.slots) > 1 or regime is not None:
+                label = -1 if regime is None else int(regime.values["number"])
+                weight = own_weights(self._topology, self._topology.slots[strategy], parameters)[label + 1]
+                explained = msgspec.structs.replace(explained, values={**explained.values, "weight": weight})
+            yield explained
+        if regime is not None:
+            yield regime
+
+    def _regime(self, bar: int) -> Explanation | None:
+        """Show the regime at the close of a bar, in a phase that tells regimes apart."""
+        if not self._topology.regimes:
+            return None
+        for recorded in self._store.read(self.stream, topics=(RegimesClassified.__name__,)):
+            if isinstance(event := recorded.event, RegimesClassified):
+                for row in np.flatnonzero(event.bar == bar).tolist():
+                    number = int(event.regime[row])
+                    values = {"bar": bar, "number": number, "name": self._topology.regimes[number]}
+                    return Explanation(f"{self.stream}#{recorded.first + row}", "regime", values)
+        return Explanation("", "regime, not known", {"bar": bar, "number": -1})
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
         container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))

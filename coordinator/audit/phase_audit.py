@@ -147,8 +147,10 @@ class PhaseAudit:
             yield Violation(recorded.address, "payload", message)
 
     def _output(self, recorded: Recorded, event: PhaseOutputEvent) -> Iterator[Violation]:
-        if self._started and PHASES.get(self._started.type).analyzes:
-            self.is_analysis = True
+        kind = PHASES.get(self._started.type) if self._started else None
+        # Weights follow from the trials of this stream, and members from others.
+        self.is_analysis = kind is not None and (kind.analyzes or bool(event.output.weights))
+        if kind is not None and kind.analyzes:
             return
         if not self._trials:
             yield Violation(recorded.address, "output", "it must follow from trials, and there are none.")

@@ -108,13 +108,15 @@ def run_screen(workspace: Workspace, result: WorkflowResult, entry: RunEntry) ->
 
 
 def detail_screen(workspace: Workspace, result: WorkflowResult) -> list[RenderableType]:
-    """Return the top trials of each optimization, and the folds of each walk-forward validation."""
+    """Return what analyses found, weights of ensembles, folds of validations, and top trials of searches."""
     parts: list[RenderableType] = []
     for phase in result.phases.values():
         if not phase.ended_well:
             continue
         if phase.output.verdict:
             parts += ["", Text(phase.name, style="bold"), Text(phase.output.verdict), *_figures(phase.output)]
+        if phase.output.weights:
+            parts += ["", Text(f"{phase.name}: weights", style="bold"), *_weights(phase.output)]
         if phase.output.folds:
             what = "tests" if phase.output.paths else "folds"
             parts += ["", Text(f"{phase.name}: {len(phase.output.folds)} {what}", style="bold")]
@@ -242,6 +244,17 @@ def _folds(output: PhaseOutput) -> list[RenderableType]:
     return fitted(["fold", "tests from", *names, *heads], rows)
 
 
+def _weights(output: PhaseOutput) -> list[RenderableType]:
+    """Return a table of the members of an ensemble, with their weights."""
+    regimes = list(output.weights[0].regimes)
+    rows = []
+    for member in output.weights:
+        told = ", ".join(f"{name}={value}" for name, value in member.parameters.items())
+        weights = (member.weight, *(member.regimes[name] for name in regimes))
+        rows.append([member.name, told, *(f"{weight:.2%}" for weight in weights)])
+    return fitted(["member", "parameters", "weight", *regimes], rows, left=("member", "parameters"))
+
+
 def _figures(output: PhaseOutput) -> list[RenderableType]:
     """Return a line for each figure; those whose names share a beginning, as `calm.trades`, share a row."""
     rows: dict[str, dict[str, str]] = {}
@@ -291,7 +304,7 @@ def _short_names(parameters: Mapping[str, Scalar]) -> list[str]:
 
 
 def _best(phase: PhaseResult) -> dict[str, Scalar]:
-    if not phase.ended_well or phase.output.folds or phase.output.best is None:
+    if not phase.ended_well or phase.output.folds or phase.output.weights or phase.output.best is None:
         return {}
     return phase.output.best.parameters
 

@@ -1,13 +1,21 @@
 """Ensembles weigh earlier trials by their own returns, and apply the weights on the way to the target."""
 
+from io import StringIO
+
+import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
+from admf.coordinator.audit.explanation import explain
 from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.commands.run_report import detail_screen
+from admf.coordinator.streams.stream_writer import StreamWriter
 from admf.coordinator.streams.trace_query import TraceQuery
 from admf.domain.ensembles.weights import WeightRule, ensemble_weights
 from admf.domain.errors import ConfigurationError, UnknownNameError
-from admf.domain.events import WeightsFitted
+from admf.domain.events import PhaseCompleted, WeightsFitted
+from admf.eventstore.record import Head
+from rich.console import Console
 
 RUN = "workflow_20261121_101500_00000000"
 CLASSIFIER = {"type": "volatility", "window": 10}
@@ -208,6 +216,97 @@ def test_weights_are_events(coordinator, weighed):
         *(member.regimes["calm"] for member in members),
         *(member.regimes["volatile"] for member in members),
     ]
+
+
+def test_the_table_of_weights_has_members_and_regimes(coordinator, weighed):
+    members = coordinator.execute_workflow(weighed()).phase("ensemble").output.weights
+    rows = coordinator.workspace.read_models.query("FROM weights ORDER BY n").records()
+    assert [(row["name"], row["member"], row["weight"]) for row in rows] == [
+        (name, member.name, member.weight if name is None else member.regimes[name])
+        for name in (None, "calm", "volatile")
+        for member in members
+    ]
+    assert {row["source_container"] for row in rows} == {member.source for member in members}
+    assert '"cross.fast"' in rows[0]["parameters"]
+
+
+def test_an_order_is_explained_by_signals_with_their_weights_and_by_the_regime(coordinator, weighed):
+    result = coordinator.execute_workflow(weighed({"method": "max_sharpe"}, trials="all"))
+    ensemble = result.phase("ensemble")
+    orders = "SELECT n, target FROM orders WHERE phase = 'later' AND target <> 0 ORDER BY n"
+    for number, target in coordinator.workspace.read_models.query(orders).rows:
+        explained = explain(coordinator.workspace.store, f"{result.phase('later').stream}#{number}")
+        *signals, regime = explained.causes
+        weights = {member.name: member.regimes[regime.values["name"]] for member in ensemble.output.weights}
+        assert {
+            cause.title.removeprefix("signal of "): cause.values["weight"] for cause in signals
+        } == weights
+        assert sum(cause.values["weight"] * cause.values["target"] for cause in signals) == pytest.approx(
+            target
+        )
+        shown = coordinator.workspace.store.event_at(*split(regime.address))
+        assert shown.topic == "RegimesClassified"
+
+
+def split(address):
+    stream, _, number = address.rpartition("#")
+    return stream, int(number)
+
+
+def test_other_risk_over_an_ensemble_has_its_weights(coordinator, weighed):
+    workflow = weighed()
+    workflow["workflow"][3:] = [
+        {"name": "risk", "type": "signal_replay", "signals_from": "ensemble"},
+        {"name": "stops", "type": "signal_replay", "signals_from": "ensemble", "risk": {"stop_loss": 2}},
+    ]
+    result = coordinator.execute_workflow(workflow)
+    ensemble, risk, stops = (result.phase(name).output.best.metrics for name in ("ensemble", "risk", "stops"))
+    assert risk == ensemble
+    assert stops != ensemble
+    orders = "SELECT n FROM orders WHERE phase = 'risk' AND target <> 0 ORDER BY n LIMIT 1"
+    ((number,),) = coordinator.workspace.read_models.query(orders).rows
+    explained = explain(coordinator.workspace.store, f"{result.phase('risk').stream}#{number}")
+    assert "weight" in explained.causes[0].values
+
+
+def test_verification_fits_weights_again(coordinator, weighed):
+    coordinator.execute_workflow(weighed())
+    with Coordinator("memory://") as forged:
+        writers = {}
+        for stored in coordinator.workspace.store.read_all():
+            event, stream = stored.event, stored.stream
+            if isinstance(event, WeightsFitted):
+                event = msgspec.structs.replace(event, weight=event.weight[::-1].copy())
+            elif isinstance(event, PhaseCompleted):
+                end = writers[event.stream].head.content_hash.hex()
+                event = msgspec.structs.replace(event, head_hash=end)
+            writer = writers.setdefault(stream, StreamWriter(forged.workspace.store, Head(stream)))
+            writer.append([event], stored.causation_id)
+        violations = verify_workspace(forged.workspace).violations
+        assert [violation.rule for violation in violations] == ["output"]
+        assert "weight must be" in violations[0].message
+
+
+def test_the_screen_and_the_summary_show_weights(coordinator, weighed):
+    result = coordinator.execute_workflow(weighed())
+    console = Console(width=120, record=True, file=StringIO())
+    for part in detail_screen(coordinator.workspace, result):
+        console.print(part)
+    shown = console.export_text()
+    for member in result.phase("ensemble").output.weights:
+        assert f"{member.name} " in shown
+        assert f"{member.regimes['calm']:.2%}" in shown
+        assert f"{member.name:<14} weight {member.weight:.2%}" in result.summary()
+
+
+@pytest.mark.parametrize("name", ["regime_adaptive_ensemble", "ensemble_optimization"])
+def test_the_templates_run(coordinator, name):
+    short = ["discovery.optimization.parameters={cross.fast: [3, 8], cross.slow: [20, 50]}"]
+    result = coordinator.execute_workflow(name, short if name.startswith("regime") else ())
+    assert {phase.status for phase in result.phases.values()} == {"completed"}
+    for phase in result.phases.values():
+        if phase.type == "ensemble":
+            assert sum(member.weight for member in phase.output.weights) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
