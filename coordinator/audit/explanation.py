@@ -288,8 +288,11 @@ class CausalChain:
             if isinstance(event := recorded.event, RegimesClassified):
                 for row in np.flatnonzero(event.bar == bar).tolist():
                     number = int(event.regime[row])
-                    values = {"bar": bar, "number": number, "name": self._topology.regimes[number]}
-                    return Explanation(f"{self.stream}#{recorded.first + row}", "regime", values)
+                    return Explanation(
+                        f"{self.stream}#{recorded.first + row}",
+                        "regime",
+                        {"bar": bar, "number": number, "name": self._topology.regimes[number]},
+                    )
         return Explanation("", "regime, not known", {"bar": bar, "number": -1})
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
