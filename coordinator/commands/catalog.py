@@ -17,6 +17,7 @@ from ...domain.strategies import STRATEGIES
 from ..configuration.sources import templates
 from ..phases import PHASES
 from ..simulation.components import ENTRY_POINTS, find_strategy
+from ..workflows.templates import python_templates, templates_in
 
 KINDS = ("strategy", "feature", "phase type", "metric", "fill policy")
 
@@ -96,6 +97,17 @@ def shipped_templates() -> tuple[Template, ...]:
         Template(name, text.partition("\n")[0].removeprefix("#").strip(), text)
         for name, text in templates().items()
     )
+
+
+def offered_templates() -> tuple[Template, ...]:
+    """Return the templates in Python that installed packages offer."""
+    return tuple(Template(name, found.description, "") for name, found in python_templates().items())
+
+
+def templates_of(file: str) -> tuple[Template, ...]:
+    """Return the templates that a Python file defines, as `admf run` calls them."""
+    found = templates_in(file).values()
+    return tuple(Template(f"{file}:{each.name}", each.description, "") for each in found)
 
 
 def template(name: str) -> Template:

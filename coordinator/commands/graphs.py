@@ -34,9 +34,10 @@ def graph(
     from ..monitoring.graph_diagram import mermaid, run_picture, workflow_picture
     from ..monitoring.run_list import find_run
     from ..workflows.loading import load_workflow
+    from ..workflows.templates import find_template
     from .console import show, show_json
 
-    if Path(source).is_file() or source in templates():
+    if Path(source).is_file() or source in templates() or find_template(source):
         picture = workflow_picture(load_workflow(source))
     else:
         with context.obj.workspace() as workspace:

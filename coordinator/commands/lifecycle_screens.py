@@ -85,16 +85,20 @@ def comparison_screen(comparison: RunComparison) -> list[RenderableType]:
 def _facts(status: RunStatus) -> dict[str, str]:
     number = status.completed + 1
     plural = "" if status.shards == 1 else "s"
+    several = {each.phase: str(each) for each in status.under_way}
     trials = f"{status.trials:,} of {status.planned:,}, in {status.shards:,} shard{plural}"
     return {
         "run": status.run,
         "reason": status.reason,
         "phase": f"{status.phase}, {number} of {status.phases}" if status.phase else f"all {status.phases}",
-        "beside": ", ".join(status.beside),
+        "cached": ", ".join(status.cached),
         "skipped": ", ".join(status.skipped),
         "failed": ", ".join(status.failed),
-        "trials": trials if status.planned else "",
-        "phase ends": f"about {status.phase_ends_at:%H:%M:%S} UTC" if status.phase_ends_at else "",
+        "trials": trials if status.planned and len(several) < 2 else "",
+        "phase ends": f"about {status.phase_ends_at:%H:%M:%S} UTC"
+        if status.phase_ends_at and len(several) < 2
+        else "",
+        **(several if len(several) > 1 else {}),
         "process": f"{status.process} on {status.host}",
     }
 

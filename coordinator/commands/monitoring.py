@@ -30,8 +30,8 @@ def status(
     When the phase ends is estimated from the time that its shards have taken. With --watch, the exit code is
     that of the run: 0 completed, 1 failed (also only in some phases) or stale, 130 canceled. With --json, an
     object for one run, else a list: {"run", "name", "status", "reason", "started_at", "elapsed", "completed",
-    "phases", "skipped", "failed", "phase", "beside", "shards", "trials", "planned", "phase_ends_at", "host",
-    "process"}.
+    "phases", "skipped", "failed", "phase", "cached", "under_way": [{"phase", "elapsed", "shards", "trials",
+    "planned", "ends_at", "retries"}], "shards", "trials", "planned", "phase_ends_at", "host", "process"}.
     """
     from ..monitoring.run_list import find_run, list_runs
     from ..monitoring.status import RunStatus, run_status

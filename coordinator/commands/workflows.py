@@ -72,18 +72,29 @@ def components(
 @command("templates", "templates", "templates train_test > study.yaml")
 def templates(
     context: typer.Context,  # noqa: ARG001
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Print this one.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE.py", help="Print this one; list those of a Python file.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """List the workflows that ship with the package, or print one."""
+    """List templates of workflows, or print one that ships with the package.
+
+    Those that an installed package offers under the entry point `admf.workflows`, and `FILE.py:NAME`, are
+    names for `admf run` and `admf graph`, too.
+    """
     from . import catalog
     from .console import show, show_json
     from .screens import templates_screen
 
-    found = (catalog.template(name),) if name else catalog.shipped_templates()
+    if name and not name.endswith(".py"):
+        one = catalog.template(name)
+        if as_json:
+            show_json(one)
+        else:
+            typer.echo(one.text, nl=False)
+        return
+    found = catalog.templates_of(name) if name else catalog.shipped_templates() + catalog.offered_templates()
     if as_json:
-        show_json(found[0] if name else found)
-    elif name:
-        typer.echo(found[0].text, nl=False)
+        show_json(found)
     else:
         show(templates_screen(found))

@@ -11,6 +11,7 @@ from ..streams.run_history import run_history
 from ..streams.trace_query import TraceQuery
 from ..workflows.loading import Workflow
 from ..workflows.phase_graph import Node
+from .status import phases_under_way
 
 IDENTIFIER = re.compile(r"[A-Za-z]\w*")
 RESERVED = frozenset({"end", "graph", "flowchart", "subgraph", "class", "click", "style", "default"})
@@ -44,7 +45,8 @@ class PhasePicture(msgspec.Struct, frozen=True):
     turns
         In a run, the number of turns that it has begun.
     reason
-        Why it was skipped or failed, took no other turn, or where it was taken from.
+        Why it was skipped or failed, took no other turn, or where it was taken from; how far it has come if
+        it is under way.
     """
 
     name: str
@@ -83,12 +85,14 @@ def run_picture(store: EventStore, run: str) -> GraphPicture:
     for node in workflow.graph.nodes:
         turns = trace.turns(run, node.name)
         begun = len(turns) if store.head(turns[0]).version else 0
+        running = [turns[-1]] if begun and node.name not in history.outcomes else []
+        progress = "".join(map(str, phases_under_way(store, history, running)))
         phases.append(
             msgspec.structs.replace(
                 _picture(node),
                 status=history.outcomes.get(node.name, "running" if begun else "waiting"),
                 turns=begun,
-                reason=history.phase_reason(node.name),
+                reason=history.phase_reason(node.name) or progress,
             )
         )
     return GraphPicture(history.started.name, tuple(phases))

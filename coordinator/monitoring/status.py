@@ -1,7 +1,7 @@
 """How far runs have come, read from their streams."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -42,8 +42,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     phase
         The phase that it is in, or was in when it stopped, of several the first; ``phase#2`` in the second
         turn of one that repeats; empty where none is left.
-    beside
-        The others that have begun and not ended, of branches that run at once.
+    cached
+        Names of the phases that were taken over because another run had completed the same.
+    under_way
+        Each phase that has begun and not ended, of branches that run at once several.
     shards, trials
         Of that phase, how many were completed.
     planned
@@ -66,13 +68,47 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[str, ...]
     failed: tuple[str, ...]
     phase: str
-    beside: tuple[str, ...]
+    cached: tuple[str, ...]
+    under_way: tuple["PhaseProgress", ...]
     shards: int
     trials: int
     planned: int
     phase_ends_at: datetime | None
     host: str
     process: int
+
+
+class PhaseProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a phase has come that has begun and not ended.
+
+    Attributes
+    ----------
+    phase
+        Its name; ``phase#2`` in the second turn of one that repeats.
+    elapsed
+        Seconds since that turn began, or until it was stopped.
+    shards, trials, planned, ends_at
+        As those of the first such phase in `RunStatus`.
+    retries
+        How often it was tried again.
+    """
+
+    phase: str
+    elapsed: float
+    shards: int
+    trials: int
+    planned: int
+    ends_at: datetime | None
+    retries: int
+
+    def __str__(self) -> str:
+        counts = f"{self.trials:,} of {self.planned:,} trials" if self.planned else "preparing"
+        parts = [counts, f"{self.elapsed:.1f} s"]
+        if self.retries:
+            parts.append(f"tried again {self.retries} time{'' if self.retries == 1 else 's'}")
+        if self.ends_at:
+            parts.append(f"ends about {self.ends_at:%H:%M:%S} UTC")
+        return ", ".join(parts)
 
 
 class PassedOver(msgspec.Struct, frozen=True):
@@ -97,6 +133,7 @@ class PassedOver(msgspec.Struct, frozen=True):
 class _PhasePace(msgspec.Struct):
     """What the stream of a phase says about how fast it goes; times in nanoseconds since 1970."""
 
+    began_at: int = 0
     planned: int = 0
     shards: int = 0
     trials: int = 0
@@ -124,7 +161,8 @@ def run_status(store: EventStore, run: str) -> RunStatus:
     history = run_history(store, run)
     tried_again = history.failed if history.status == "failed" else ()
     ended = [name for name in history.outcomes if name not in tried_again]
-    stream, *others = _next_streams(store, history, ended)
+    streams = _next_streams(store, history, ended)
+    stream = streams[0]
     pace = _pace(store, stream, history) if stream else _PhasePace()
     status = shown_status(history)
     end = time.time_ns() if status == "running" else max(history.ended_at, pace.until)
@@ -140,7 +178,8 @@ def run_status(store: EventStore, run: str) -> RunStatus:
         skipped=tuple(history.skipped),
         failed=tuple(history.failed),
         phase=stream.partition("/")[2],
-        beside=tuple(other.partition("/")[2] for other in others if store.head(other).version),
+        cached=tuple(name for name, outcome in history.outcomes.items() if outcome == "cached"),
+        under_way=tuple(phases_under_way(store, history, streams)),
         shards=pace.shards,
         trials=pace.trials,
         planned=max(pace.planned, pace.trials),
@@ -148,6 +187,26 @@ def run_status(store: EventStore, run: str) -> RunStatus:
         host=history.host,
         process=history.process,
     )
+
+
+def phases_under_way(
+    store: EventStore, history: RunHistory, streams: Iterable[str]
+) -> Iterator[PhaseProgress]:
+    """Tell how far the phases of these streams have come, of those that have begun."""
+    is_running = shown_status(history) == "running"
+    for stream in streams:
+        if stream and store.head(stream).version:
+            pace, phase = _pace(store, stream, history), stream.partition("/")[2]
+            end = time.time_ns() if is_running else max(history.ended_at, pace.until)
+            yield PhaseProgress(
+                phase=phase,
+                elapsed=max(0, end - pace.began_at) / SECOND,
+                shards=pace.shards,
+                trials=pace.trials,
+                planned=max(pace.planned, pace.trials),
+                ends_at=pace.ends_at if is_running else None,
+                retries=history.retries.get(phase.partition("#")[0], 0),
+            )
 
 
 def passed_over(store: EventStore, run: str) -> PassedOver:
@@ -179,7 +238,7 @@ def _pace(store: EventStore, stream: str, history: RunHistory) -> _PhasePace:
             continue
         match recorded.event:
             case PhaseStarted(planned=planned):
-                pace.planned = planned
+                pace.began_at, pace.planned = recorded.recorded_at, planned
             case PhaseStageEntered(stage=Stage.COMPUTATION) if recorded.recorded_at > pace.since:
                 pace.since, pace.measured = recorded.recorded_at, 0
     return pace

@@ -43,7 +43,7 @@ def find_strategy(kind: str, folders: Sequence[Path], where: str = "") -> Strate
     """
     file, colon, function = kind.rpartition(":")
     if colon:
-        return _strategy_in(_user_module(file, folders, where), function, where)
+        return _strategy_in(user_module(file, folders, where), function, where)
     if kind in STRATEGIES:
         return STRATEGIES.get(kind)
     offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
@@ -65,7 +65,7 @@ def strategy_types(file: str, folders: Sequence[Path]) -> tuple[str, ...]:
     StrategyError
         The file raised when it was read.
     """
-    module = _user_module(file, folders, "")
+    module = user_module(file, folders)
     defined = {name: found for name, found in module.__dict__.items() if _defined_in(module, found)}
     names = [name for name, found in defined.items() if isinstance(found, Strategy)]
     names = names or [name for name, found in defined.items() if name[0] != "_" and _takes_bars(found)]
@@ -105,12 +105,21 @@ def source_hash(strategy: Strategy) -> str:
     return sha256(inspect.getsource(function).encode()).hexdigest()
 
 
-def _user_module(file: str, folders: Sequence[Path], where: str) -> ModuleType:
+def user_module(file: str, folders: Sequence[Path], where: str = "", what: str = "strategy") -> ModuleType:
+    """Return the module that a user's file defines, executed once for each state of its text.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such file in the folders, nor in the current one; `what` says what was to be in it.
+    StrategyError
+        The file raised when it was read.
+    """
     places = list(dict.fromkeys((*folders, Path.cwd())))
     path = next((place / file for place in places if (place / file).is_file()), None)
     if path is None:
         raise ConfigurationError(
-            f"{where + ': ' if where else ''}there is no strategy file {file!r} "
+            f"{where + ': ' if where else ''}there is no {what} file {file!r} "
             f"in {' or '.join(str(place.resolve()) for place in places)}."
         )
     name = f"admf_user_{sha256(path.resolve().as_posix().encode()).hexdigest()[:16]}"
@@ -129,7 +138,7 @@ def _user_module(file: str, folders: Sequence[Path], where: str) -> ModuleType:
         exec(compile(text, path, "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
-        raise StrategyError(f"the strategy file {path} raised {type(error).__name__}: {error}") from error
+        raise StrategyError(f"the {what} file {path} raised {type(error).__name__}: {error}") from error
     return module
 
 

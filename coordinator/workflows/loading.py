@@ -21,7 +21,7 @@ from ..configuration.sources import Raw, parsed, templates
 from ..phases import PHASES
 from .phase_graph import Node, PhaseGraph, phase_graph
 from .subworkflows import flattened
-from .templates import WORKFLOW_TEMPLATES, in_plain_words, read_workflow
+from .templates import WORKFLOW_TEMPLATES, find_template, in_plain_words, read_workflow
 
 SHARED = (
     "data",
@@ -335,8 +335,8 @@ def _expanded(raw: Raw, *, template: bool = False) -> Raw:
         return {**raw, "workflow": [_phase_in_full(phase) for phase in described]}
     if isinstance(described, str) and described in PHASES:
         return {**raw, "workflow": [{"name": described, "type": described}]}
-    if isinstance(described, str) and described in WORKFLOW_TEMPLATES:
-        return _expanded(in_plain_words(WORKFLOW_TEMPLATES.get(described), raw))
+    if isinstance(described, str) and (found := find_template(described)):
+        return _expanded(in_plain_words(found, raw))
     shipped = templates()
     if isinstance(described, str) and described in shipped and not template:
         base = _expanded(parsed(shipped[described], described), template=True)

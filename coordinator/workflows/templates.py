@@ -6,6 +6,7 @@ run. So a run of it is resumed, replayed and forked in processes that know nothi
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from importlib.metadata import entry_points
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import msgspec
 from ...domain.errors import ConfigurationError, UnknownNameError
 from ..configuration.sources import Raw, plain, read_source, templates
 from ..phases import PHASES
+from ..simulation.components import user_module
 from .first_words import in_our_words
 from .stand_ins import Earlier, Reference
 
@@ -25,6 +27,8 @@ FIXED = frozenset({"name", "type", "depends_on", "continue_on_failure", "timeout
 """What a phase's definition says, and its generator therefore can't."""
 BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 WORKFLOW, DATA = "workflow", "data"
+ENTRY_POINTS = "admf.workflows"
+"""Group of entry points under which an installed package offers templates."""
 PARAMETERS = "parameters"
 """The setting that is for generators alone."""
 
@@ -197,9 +201,59 @@ class WorkflowTemplateRegistry:
 WORKFLOW_TEMPLATES = WorkflowTemplateRegistry()
 
 
+def find_template(name: str) -> CompositeWorkflowTemplate | None:
+    """Return the Python template of a name, found as strategies are; None if there is none.
+
+    Parameters
+    ----------
+    name
+        A registered one, one that an installed package offers, or ``file.py:name`` in the current folder.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such file, or a package offers something else.
+    UnknownNameError
+        The file has no such template.
+    StrategyError
+        The file raised when it was read.
+    """
+    if name in PHASES or name in templates():
+        return None
+    if name in WORKFLOW_TEMPLATES:
+        return WORKFLOW_TEMPLATES.get(name)
+    file, _, own = name.rpartition(":")
+    if file.endswith(".py"):
+        found = templates_in(file)
+        if own not in found:
+            raise UnknownNameError(f"template in {file}", own, found)
+        return found[own]
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        offered = entry.load()
+        if not isinstance(offered, CompositeWorkflowTemplate):
+            raise ConfigurationError(
+                f"the workflow {name!r}, which an installed package offers as {entry.value!r}, must be a "
+                f"CompositeWorkflowTemplate, was {type(offered).__name__}."
+            )
+        return offered
+    return None
+
+
+def templates_in(file: str) -> dict[str, CompositeWorkflowTemplate]:
+    """Return the templates that a Python file defines, by their names; raises as `find_template`."""
+    defined = user_module(file, (), what="template").__dict__.values()
+    return {each.name: each for each in defined if isinstance(each, CompositeWorkflowTemplate)}
+
+
+def python_templates() -> dict[str, CompositeWorkflowTemplate]:
+    """Return the registered templates, and those that installed packages offer, by name."""
+    names = [*WORKFLOW_TEMPLATES, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+    return {name: found for name in names if (found := find_template(name))}
+
+
 def read_workflow(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Path]:
-    """Read a description of a workflow as `read_source`; it may also be the name of a registered template."""
-    if str(source) in WORKFLOW_TEMPLATES and not Path(str(source)).is_file():
+    """Read a description of a workflow as `read_source`; it may also name a template in Python."""
+    if not isinstance(source, Mapping) and not Path(source).is_file() and find_template(str(source)):
         return {"workflow": str(source)}, str(source), Path.cwd()
     return read_source(source)
 
@@ -232,9 +286,8 @@ def in_plain_words(template: CompositeWorkflowTemplate, raw: Raw) -> Raw:
 def aggregation_of(source: str | Path | Mapping[str, object]) -> Callable[..., object] | None:
     """Return how the template that a workflow names aggregates its results; None if it does not."""
     described = read_workflow(source)[0].get("workflow")
-    if isinstance(described, str) and described in WORKFLOW_TEMPLATES:
-        return WORKFLOW_TEMPLATES.get(described).aggregation_strategy
-    return None
+    found = find_template(described) if isinstance(described, str) else None
+    return found.aggregation_strategy if found else None
 
 
 def _phase(phase: WorkflowPhaseDefinition, settings: WorkflowConfig, earlier: Earlier, where: str) -> Raw:

@@ -12,12 +12,14 @@ import msgspec
 import pytest
 from admf import CompositeWorkflowTemplate, Coordinator, WorkflowPhaseDefinition, WorkflowType
 from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.cli import app
 from admf.coordinator.result import WorkflowResult
 from admf.coordinator.streams.run_history import run_history
 from admf.coordinator.workflows.loading import load_workflow
 from admf.coordinator.workflows.stand_ins import Reference
 from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES
 from admf.domain.errors import AdmfError, ConfigurationError, UnknownNameError
+from typer.testing import CliRunner
 
 EXAMPLE = re.findall(
     r"```python\n(.*?)```",
@@ -341,3 +343,52 @@ def test_a_comparison_is_a_condition_that_nothing_can_be_decided_by() -> None:
         bool(trials < 3)
     with pytest.raises(ConfigurationError, match="can be compared with numbers and references, was '3'"):
         trials > "3"  # noqa: B015
+
+
+IN_A_FILE = """
+from admf import CompositeWorkflowTemplate, WorkflowPhaseDefinition
+
+def search(base):
+    fast = base.parameters.get("fast", [5])
+    return {"optimization": {"parameters": {"cross.fast": fast, "cross.slow": [20]}}}
+
+tuning = CompositeWorkflowTemplate(
+    name="tuning",
+    description="Search, then test",
+    phases=[WorkflowPhaseDefinition(name="search", workflow_type="optimization", config_generator=search)],
+)
+"""
+
+
+def test_templates_of_a_python_file_are_listed_drawn_and_run(folder):
+    (folder / "mine.py").write_text(IN_A_FILE)
+    described = {
+        "workflow": "mine.py:tuning",
+        "data_file": "walk.csv",
+        "strategies": [{"name": "cross", "type": "sma_crossover"}],
+        "parameters": {"fast": [3, 5]},
+    }
+    with Coordinator("memory://") as coordinator:
+        assert coordinator.execute_workflow(described).phase("search").output.trials == 2
+    invoke = CliRunner().invoke
+    listed = invoke(app, ["templates", "mine.py"])
+    assert listed.stdout.split() == ["mine.py:tuning", "Search,", "then", "test"]
+    assert "search  optimization" in invoke(app, ["graph", "mine.py:tuning"]).stdout
+    unknown = invoke(app, ["graph", "mine.py:tunin"])
+    assert unknown.exit_code == 2
+    assert "unknown template in mine.py 'tunin'. Did you mean tuning?" in unknown.output.replace("\n", " ")
+    settings = ["--set", "data_file=walk.csv", "--set", "strategies=[{name: cross, type: sma_crossover}]"]
+    ran = invoke(app, ["run", "mine.py:tuning", *settings])
+    assert ran.exit_code == 0, ran.output
+
+
+def test_a_template_that_an_installed_package_offers_is_found_by_its_name(folder, monkeypatch):
+    (folder / "offering.py").write_text(IN_A_FILE)
+    (folder / "offering-1.0.dist-info").mkdir()
+    (folder / "offering-1.0.dist-info" / "METADATA").write_text("Name: offering\nVersion: 1.0\n")
+    entries = "[admf.workflows]\noffered_tuning = offering:tuning\n"
+    (folder / "offering-1.0.dist-info" / "entry_points.txt").write_text(entries)
+    monkeypatch.syspath_prepend(str(folder))
+    invoke = CliRunner().invoke
+    assert "offered_tuning" in invoke(app, ["templates"]).stdout
+    assert "search  optimization" in invoke(app, ["graph", "offered_tuning"]).stdout

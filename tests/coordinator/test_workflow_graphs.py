@@ -10,6 +10,7 @@ import pytest
 import yaml
 from admf import Coordinator
 from admf.coordinator.audit.verification import verify_workspace
+from admf.coordinator.monitoring.graph_diagram import run_picture
 from admf.coordinator.monitoring.status import run_status
 from admf.coordinator.running.progress import Silence
 from admf.coordinator.streams.run_history import run_history
@@ -244,18 +245,21 @@ class Slow(Silence):
 
 
 def test_the_status_of_a_run_names_all_branches_that_are_under_way(folder):
-    seen = []
+    seen, drawn = [], []
 
     class Looking(Meeting):
         def trials_completed(self, _count):
             (run,) = [row for (row,) in coordinator.workspace.read_models.query("SELECT run FROM runs").rows]
             status = run_status(coordinator.workspace.store, run)
-            seen.append((status.status, status.phase, *status.beside))
+            seen.append((status.status, *(each.phase for each in status.under_way)))
+            drawn.append([phase.reason for phase in run_picture(coordinator.workspace.store, run).phases])
             self.both.wait(30)
 
     with Coordinator(folder / "store", progress=Looking()) as coordinator:
         coordinator.execute_workflow(pair(folder))
     assert ("running", "one", "two") in seen
+    assert any(one.startswith("1 of 1 trials, ") for one, _ in drawn)
+    assert any(two.startswith("1 of 1 trials, ") for _, two in drawn)
 
 
 def test_a_failure_in_one_branch_stops_the_other_before_its_next_append(folder):
