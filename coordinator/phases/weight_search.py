@@ -33,7 +33,7 @@ def require_searchable(study: OptimizationSection, asked: EnsembleSection, where
             f"{where}.optimization: an ensemble searches its weights alone; state parameters and start in "
             "the phases that search, not for the whole workflow."
         )
-    if "method" in asked.model_fields_set:
+    if asked.method != "equal":
         raise ConfigurationError(
             f"{where}.ensemble.method: weights are either calculated by a method or searched by an "
             "optimization; keep one of the two."
