@@ -21,6 +21,7 @@ from admf import (
 )
 from admf.coordinator import coordinator as entry
 from admf.coordinator.configuration.sections import PhaseSection
+from admf.coordinator.configuration.sources import templates
 from admf.coordinator.monitoring.graph_diagram import mermaid, workflow_picture
 from admf.coordinator.monitoring.run_list import list_runs
 from admf.coordinator.monitoring.status import run_status
@@ -484,6 +485,16 @@ def test_d7_what_winners_share_is_mined_stored_and_where_a_later_search_begins(c
     assert 0 < len(trials) < 100
     for name, values in wide.items():
         assert set(trials[name]) <= set(values)
+
+
+def test_b4_research_workflows_are_ready_to_run(coordinator):
+    ready = {"train_test", "walk_forward", "monte_carlo", "continuous_improvement"}
+    assert ready | {"signal_quality_research", "production_deployment"} <= set(templates())
+    fewer = ["signals.optimization.parameters={cross.fast: [10], cross.slow: [50]}"]
+    research = coordinator.execute_workflow("signal_quality_research", fewer)
+    assert "ahead of the drift" in research.phase("quality").output.verdict
+    deployment = coordinator.execute_workflow("production_deployment", ["risk.monte_carlo={samples: 100}"])
+    assert deployment.phase("deploy").output.best.parameters == {"cross.fast": 50, "cross.slow": 200}
 
 
 def documented() -> dict[str, str]:

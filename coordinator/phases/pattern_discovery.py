@@ -34,11 +34,11 @@ def pattern_discovery(context: PhaseContext) -> PhaseOutput:
     """Compare the best trials of each search with its others, all searches taken together.
 
     Which trials are best is decided in each search by its own objective, so that searches of other periods
-    and markets can be compared. A trial counts once, if several searches tried the same parameters on the
-    same bars.
+    and markets can be compared; one of so few trials that none would win is left out. A trial counts once,
+    if several searches tried the same parameters on the same bars.
     """
     wanted = context.section.patterns or PatternsSection()
-    searches = list(context.tried())
+    searches = [each for each in context.tried() if each.trials.container.size * wanted.best >= 1.0]
     names = _common(searches)
     if searches and not names:
         raise ConfigurationError(

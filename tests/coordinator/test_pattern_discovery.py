@@ -214,3 +214,11 @@ def test_what_is_published_is_readable_and_what_can_not_be_discovered_is_refused
     assert "or `patterns.runs` earlier runs" in refusal(search(PATTERNS | {"of": ""}), ConfigurationError)
     unnamed = PATTERNS | {"patterns": {"workflow": "searched"}}
     assert "state `runs: all` beside it" in refusal(search(unnamed), ConfigurationError)
+
+
+def test_a_search_of_too_few_trials_for_one_to_win_is_left_out(coordinator, search):
+    coordinator.execute_workflow(search(space={"cross.fast": [2, 3], "cross.slow": [10, 20]}))
+    for best, searches in ((0.2, 0), (0.25, 1)):
+        workflow = learning(search, best=best, workflow="searched")
+        output = coordinator.execute_workflow(workflow).phase("patterns").output
+        assert output.figures["searches"] == searches
