@@ -20,6 +20,7 @@ from ..registry import Registry
 from .hidden_markov import FilteredMarkov, fitted_markov
 
 Labeler = Callable[[Bars], Int8]
+Evidence = Callable[[Bars], dict[str, Float64]]
 UNKNOWN = -1
 """The label of a bar before which there are too few bars."""
 
@@ -43,9 +44,21 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Fitted(NamedTuple):
-    """What came of fitting: a way to label bars, and the figures that it goes by, by name."""
+    """What came of fitting.
+
+    Attributes
+    ----------
+    labels
+        Labels bars.
+    evidence
+        Returns what the label of each bar was decided by, by name, each of shape (n_bars,); NaN where there
+        are too few bars.
+    figures
+        What evidence is compared with, or the model, by name.
+    """
 
     labels: Labeler
+    evidence: Evidence
     figures: Mapping[str, float] = {}
 
 
@@ -125,12 +138,16 @@ def fit_volatility(bars: Bars, sample: Window, setting: Setting) -> Fitted:
         )
     edges = np.quantile(known, np.arange(1, setting.states) / setting.states)
 
+    def evidence(later: Bars) -> dict[str, Float64]:
+        return {"volatility": realized_volatility(later, setting.window)}
+
     def labels(later: Bars) -> Int8:
-        volatility = realized_volatility(later, setting.window)
+        volatility = evidence(later)["volatility"]
         found = np.searchsorted(edges, volatility, side="right")
         return np.where(np.isfinite(volatility), found, UNKNOWN).astype(np.int8)
 
-    return Fitted(labels, {f"edge_{number}": float(edge) for number, edge in enumerate(edges, start=1)})
+    figures = {f"edge_{number}": float(edge) for number, edge in enumerate(edges, start=1)}
+    return Fitted(labels, evidence, figures)
 
 
 def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Fitted:  # noqa: ARG001
@@ -141,15 +158,19 @@ def fit_trend(bars: Bars, sample: Window, setting: Setting) -> Fitted:  # noqa: 
     """
     window = setting.window
 
+    def evidence(later: Bars) -> dict[str, Float64]:
+        change = np.full(len(later), np.nan)
+        change[window:] = np.log(later.close[window:] / later.close[:-window])
+        wanted = setting.threshold * np.sqrt(window) * realized_volatility(later, window)
+        return {"change": change, "wanted": wanted}
+
     def labels(later: Bars) -> Int8:
         found = np.full(len(later), UNKNOWN, np.int8)
-        if len(later) > window:
-            change = np.log(later.close[window:] / later.close[:-window])
-            wanted = setting.threshold * np.sqrt(window) * realized_volatility(later, window)[window:]
-            found[window:] = 1 + (change > wanted).astype(np.int8) - (change < -wanted).astype(np.int8)
+        change, wanted = (column[window:] for column in evidence(later).values())
+        found[window:] = 1 + (change > wanted).astype(np.int8) - (change < -wanted).astype(np.int8)
         return found
 
-    return Fitted(labels)
+    return Fitted(labels, evidence)
 
 
 def fit_pattern(bars: Bars, sample: Window, setting: Setting) -> Fitted:  # noqa: ARG001
@@ -160,16 +181,24 @@ def fit_pattern(bars: Bars, sample: Window, setting: Setting) -> Fitted:  # noqa
     """
     window = setting.window
 
-    def labels(later: Bars) -> Int8:
-        found = np.full(len(later), UNKNOWN, np.int8)
+    def evidence(later: Bars) -> dict[str, Float64]:
+        names = ("high", "low", "earlier_high", "earlier_low")
+        found = {name: np.full(len(later), np.nan) for name in names}
         if len(later) >= 2 * window:
             highs = sliding_window_view(later.high, window).max(axis=1)
             lows = sliding_window_view(later.low, window).min(axis=1)
-            high, low = np.sign(highs[window:] - highs[:-window]), np.sign(lows[window:] - lows[:-window])
-            found[2 * window - 1 :] = 1 + np.where(high == low, high, 0).astype(np.int8)
+            columns = (highs[window:], lows[window:], highs[:-window], lows[:-window])
+            for column, values in zip(found.values(), columns, strict=True):
+                column[2 * window - 1 :] = values
         return found
 
-    return Fitted(labels)
+    def labels(later: Bars) -> Int8:
+        seen = evidence(later)
+        high, low = np.sign(seen["high"] - seen["earlier_high"]), np.sign(seen["low"] - seen["earlier_low"])
+        found = 1 + np.where(high == low, high, 0.0)
+        return np.where(np.isfinite(high), found, UNKNOWN).astype(np.int8)
+
+    return Fitted(labels, evidence)
 
 
 def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Fitted:
@@ -182,13 +211,21 @@ def fit_hmm(bars: Bars, sample: Window, setting: Setting) -> Fitted:
     known = log_returns(bars.head(sample.stop))[sample.first :]
     model: FilteredMarkov = fitted_markov(known[np.isfinite(known)], setting.states, bars.symbol)
 
+    names = names_by_volatility(setting.states)
+
+    def evidence(later: Bars) -> dict[str, Float64]:
+        likely = np.full((len(later), setting.states), np.nan)
+        likely[1:] = model.probabilities(log_returns(later)[1:])
+        return {f"probability_{name}": likely[:, state] for state, name in enumerate(names)}
+
     def labels(later: Bars) -> Int8:
         found = np.full(len(later), UNKNOWN, np.int8)
-        found[1:] = np.argmax(model.probabilities(log_returns(later)[1:]), axis=1)
+        found[1:] = np.argmax(np.stack(list(evidence(later).values()), axis=1)[1:], axis=1)
         return found
 
     deviations = np.sqrt(model.variance).tolist()
-    return Fitted(labels, {f"deviation_{number}": each for number, each in enumerate(deviations, start=1)})
+    figures = {f"deviation_{number}": each for number, each in enumerate(deviations, start=1)}
+    return Fitted(labels, evidence, figures)
 
 
 CLASSIFIERS.register(
