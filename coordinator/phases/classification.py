@@ -10,7 +10,7 @@ from ...domain.bars import Window
 from ...domain.errors import ConfigurationError
 from ...domain.events import Int8, Regime, RegimesClassified
 from ...domain.panel import Panel
-from ...domain.regimes.classifiers import CLASSIFIERS, require_installed
+from ...domain.regimes.classifiers import CLASSIFIERS, Evidence, require_installed
 from ...domain.regimes.performance import known_before
 from ..configuration.classifier_section import ClassifierSection
 from ..configuration.sections import PhaseSection
@@ -27,11 +27,14 @@ class Classification(NamedTuple):
         The regime at the close of each bar of the panel, -1 where it is unknown, shape (n_bars,).
     figures
         Of the fit.
+    evidence
+        What labels are decided by.
     """
 
     names: tuple[str, ...]
     labels: Int8
     figures: Mapping[str, float]
+    evidence: Evidence
 
     def event(self, window: Window) -> RegimesClassified:
         """Return the labels of a window, and of the bar before, on which its first bar depends."""
@@ -103,7 +106,8 @@ def classified(section: PhaseSection, wanted: ClassifierSection, panel: Panel) -
     classifier, bars = CLASSIFIERS.get(wanted.type), panel.bars[0]
     sample = panel.window(wanted.fit.start or (data.start if data else None), wanted.fit.end)
     fitted = classifier.fit(bars, sample, wanted.setting)
-    return Classification(classifier.regimes(wanted.states), fitted.labels(bars), fitted.figures)
+    names = classifier.regimes(wanted.states)
+    return Classification(names, fitted.labels(bars), fitted.figures, fitted.evidence)
 
 
 def classifier_code(section: PhaseSection) -> dict[str, str]:
