@@ -34,7 +34,8 @@ from ...domain.weighting import own_weights
 from ...eventstore.record import Recorded
 from ...eventstore.store import EventStore
 from ..configuration.sections import PhaseSection
-from ..market.market_log import stored_bars
+from ..market.market_log import MarketLog, stored_bars
+from ..phases.classification import Classification, classification
 from ..simulation.topology_builder import build_topology
 from ..streams.earlier_signals import SOURCE
 from ..streams.run_history import run_history
@@ -72,7 +73,7 @@ def explain(store: EventStore, address: str) -> Explanation:
     store
         The event store.
     address
-        ``stream#n`` of a fill, an order, its denial or cancellation, a signal, or interest.
+        ``stream#n`` of a fill, an order, its denial or cancellation, a signal, a regime, or interest.
 
     Raises
     ------
@@ -135,9 +136,11 @@ class CausalChain:
                 return self._signal(number, event, row)
             case InterestCharged():
                 return self._interest(number, event, row)
+            case RegimesClassified():
+                return self._classified(number, event, row)
         raise ConfigurationError(
             f"{self.stream}#{number} is {recorded.topic}: explain a fill, an order, its denial or "
-            "cancellation, a signal, or interest; or a trade by --trade, or a metric by --metric."
+            "cancellation, a signal, a regime, or interest; or a trade by --trade, or a metric by --metric."
         )
 
     def fill(self, number: int, event: OrdersFilled, row: int) -> Explanation:
@@ -287,13 +290,29 @@ class CausalChain:
         for recorded in self._store.read(self.stream, topics=(RegimesClassified.__name__,)):
             if isinstance(event := recorded.event, RegimesClassified):
                 for row in np.flatnonzero(event.bar == bar).tolist():
-                    number = int(event.regime[row])
-                    return Explanation(
-                        f"{self.stream}#{recorded.first + row}",
-                        "regime",
-                        {"bar": bar, "number": number, "name": self._topology.regimes[number]},
-                    )
+                    return self._classified(recorded.first + row, event, row)
         return Explanation("", "regime, not known", {"bar": bar, "number": -1})
+
+    def _classified(self, number: int, event: RegimesClassified, row: int) -> Explanation:
+        """Explain a regime by what its classifier measured, at the bar and at the one before."""
+        if self._classification is None:
+            raise ConfigurationError(
+                f"{self.stream}#{number}: the phase compares classifiers; explain a regime of one that has a "
+                "`classifier`."
+            )
+        bar, regime = int(event.bar[row]), int(event.regime[row])
+        names, time = self._classification.names, iso_time(self.bars(0).time[bar])
+        said: dict[str, Scalar] = {"bar": bar, "time": time, "number": regime, "name": names[regime]}
+        causes = (
+            Explanation("", "classifier", self._classification.decided_by(self.bars(0), bar)),
+            self.bar(0, bar, "classified at bar"),
+        )
+        return Explanation(f"{self.stream}#{number}", "regime", said, causes)
+
+    @cached_property
+    def _classification(self) -> Classification | None:
+        panel, window = MarketLog(self._store).window(self._section, self.started.feeds)
+        return classification(self._section, panel.head(window.stop))
 
     def _signal(self, number: int, event: SignalsEmitted, row: int) -> Explanation:
         container, symbol, bar = (int(column[row]) for column in (event.container, event.symbol, event.bar))

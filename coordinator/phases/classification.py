@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...domain.bars import Window
+from ...domain.bars import Bars, Window
 from ...domain.errors import ConfigurationError
-from ...domain.events import Int8, Regime, RegimesClassified
+from ...domain.events import Int8, Regime, RegimesClassified, Scalar
 from ...domain.panel import Panel
 from ...domain.regimes.classifiers import CLASSIFIERS, Evidence, require_installed
 from ...domain.regimes.performance import known_before
@@ -43,6 +43,14 @@ class Classification(NamedTuple):
         return RegimesClassified(
             symbol=np.zeros(bar.size, np.int16), bar=bar.astype(np.int32), regime=self.labels[bar]
         )
+
+    def decided_by(self, bars: Bars, bar: int) -> dict[str, Scalar]:
+        """Return what the label of a bar was decided by, there and at the bar before, and the fit."""
+        values: dict[str, Scalar] = {}
+        for name, column in self.evidence(bars.head(bar + 1)).items():
+            values[name] = float(column[bar])
+            values[f"{name} before"] = float(column[bar - 1]) if bar else float("nan")
+        return {**values, **self.figures}
 
     def regimes(self, window: Window) -> tuple[Regime, ...]:
         """Name the regimes, and count the bars of the window before which each was the last one known."""

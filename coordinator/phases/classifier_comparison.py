@@ -56,7 +56,7 @@ def classifier_comparison(context: PhaseContext) -> PhaseOutput:
     figures: dict[str, float] = {}
     for classifier in section.classifiers or ():
         name = _new_name(classifier, known)
-        names, labels, _ = classified(section, classifier, context.panel)
+        names, labels, *_ = classified(section, classifier, context.panel)
         known[name] = known_before(labels, window.first)
         figures |= {
             f"{name}.unknown": float(np.mean(known[name] < 0)),

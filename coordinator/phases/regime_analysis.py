@@ -66,7 +66,7 @@ def regime_analysis(context: PhaseContext) -> PhaseOutput:
         raise ConfigurationError(f"phase {section.name!r}: there are no trials to analyze.")
     if context.classification is None:
         raise ConfigurationError(f"phase {section.name!r}: there is no classifier.")
-    names, labels, fitted = context.classification
+    names, labels, fitted, _ = context.classification
     known = known_before(labels, context.window.first)
     tried = _tried(earlier, known, context.window, len(names))
     regimes = _regimes(context, tried, np.bincount(known[known >= 0], minlength=len(names)), names)

@@ -17,7 +17,7 @@ from ...domain.statistics.signal_edge import (
 )
 from ...domain.topology import Containers, Topology
 from ..configuration.sections import PhaseSection
-from .classification import Classification, require_classifiable
+from .classification import require_classifiable
 from .context import PhaseContext
 from .evidence import best_trial, concluded, planned_for_analysis, trades_in
 
@@ -52,7 +52,8 @@ def signal_quality(context: PhaseContext) -> PhaseOutput:
         raise ConfigurationError(
             f"phase {context.section.name!r}: {context.section.inherit_best_from!r} emitted no signals."
         )
-    names, labels, _ = context.classification or Classification((), np.empty(0, np.int8), {})
+    told = context.classification
+    names, labels = (told.names, told.labels) if told else ((), np.empty(0, np.int8))
     trades, best = trades_in(context, best_trial(context)), context.source.signals
     figures: dict[str, float] = {}
     parts: list[str] = []

@@ -71,7 +71,7 @@ def _phase(workspace: Workspace, phase: PhaseResult) -> str:
         output = phase.output
         if output.verdict:
             parts.append(f"<p class=verdict>{escape(output.verdict)}</p>")
-        if output.best and output.best.parameters:
+        if output.best and output.best.parameters and not output.folds:
             chosen = [[name, _written(value)] for name, value in output.best.parameters.items()]
             parts.append(_table(["parameter", f"best of {output.trials:,} trials"], chosen))
         parts += [

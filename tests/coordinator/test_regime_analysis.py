@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 from admf import Coordinator
+from admf.coordinator.audit.explanation import explain
 from admf.coordinator.audit.phase_audit import PhaseAudit
 from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.market.market_log import MarketLog
@@ -86,6 +87,27 @@ def test_figures_by_regime_are_those_of_equity_and_trades(coordinator, classifie
         assert output.figures[f"{regime.name}.trades"] == regime.metrics["trades"]
     assert output.best == search.output.best
     assert output.verdict in result.summary()
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("volatility", lambda seen: seen["volatility"] >= seen["edge_1"]),
+        ("hmm", lambda seen: seen["probability_volatile"] > seen["probability_calm"]),
+    ],
+)
+def test_a_regime_is_walked_back_to_what_its_bar_was_classified_by(coordinator, classified, kind, asked):
+    asked_for = {"type": kind, "fit": {"end": "2000-07-31"}}
+    result = coordinator.execute_workflow(classified(classifier=asked_for))
+    sql = "SELECT n, bar, name FROM regimes ORDER BY n"
+    rows = coordinator.workspace.read_models.query(sql).rows
+    assert {name for *_, name in rows} == {"calm", "volatile"}
+    for number, bar, name in rows[::10]:
+        found = explain(coordinator.workspace.store, f"{result.run}/regimes#{number}")
+        classifier, decided = found.causes
+        assert (found.values["bar"], found.values["name"]) == (bar, name)
+        assert asked(classifier.values) == (name == "volatile")
+        assert decided.values["bar"] == bar
 
 
 def test_what_there_is_too_little_of_is_said_and_has_no_best(coordinator, classified):
