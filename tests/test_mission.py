@@ -28,6 +28,7 @@ from admf.coordinator.monitoring.status import run_status
 from admf.coordinator.running.progress import Silence
 from admf.coordinator.simulation.topology_builder import build_topology
 from admf.coordinator.streams.trace_query import TraceQuery
+from admf.coordinator.workflows.check import check_workflow
 from admf.coordinator.workflows.loading import load_workflow
 from admf.domain.errors import CanceledError, StoreError, StrategyError, UnknownNameError
 from admf.domain.events import PhaseStageEntered, PhaseStarted
@@ -488,8 +489,11 @@ def test_d7_what_winners_share_is_mined_stored_and_where_a_later_search_begins(c
 
 
 def test_b4_research_workflows_are_ready_to_run(coordinator):
-    ready = {"train_test", "walk_forward", "monte_carlo", "continuous_improvement"}
-    assert ready | {"signal_quality_research", "production_deployment"} <= set(templates())
+    ready = "train_test walk_forward cross_validation parameter_sweep risk_sweep monte_carlo regime_analysis "
+    ready += "regime_adaptive_ensemble ensemble_optimization signal_quality_research continuous_improvement "
+    for name in (ready + "production_deployment").split():
+        assert name in templates()
+        assert check_workflow(load_workflow(name)).phases
     fewer = ["signals.optimization.parameters={cross.fast: [10], cross.slow: [50]}"]
     research = coordinator.execute_workflow("signal_quality_research", fewer)
     assert "ahead of the drift" in research.phase("quality").output.verdict
