@@ -110,12 +110,20 @@ def _condition(enabled: object, where: str) -> str:
     return enabled
 
 
+def _flag(words: Raw, word: str, where: str) -> bool | None:
+    """Take a word that is true or false; None where it is not there."""
+    value: object = words.pop(word, None)
+    if value is None or isinstance(value, bool):
+        return value
+    raise ConfigurationError(f"{where}.{word}: must be true or false, was {value!r}.")
+
+
 def _search(phase: Raw, words: Raw, settings: Mapping[str, object], earlier: Mapping[str, Raw]) -> Raw:
     where = f"{phase['name']}.optimization_config"
-    captures, aware = words.pop("capture_signals", None), words.pop("regime_aware", None)
+    captures, aware = _flag(words, "capture_signals", where), _flag(words, "regime_aware", where)
     if captures is not None or aware is not None:
         phase = _stated(phase, {"log": "full" if captures else "fills" if aware else "metrics"}, where)
-    replays = words.pop("signal_replay", False)
+    replays = _flag(words, "signal_replay", where)
     replay = {word: words.pop(word) for word in REPLAY if word in words}
     if replay and not replays:
         raise ConfigurationError(
@@ -262,8 +270,8 @@ def _risk(written: object, earlier: Mapping[str, Raw], where: str) -> Raw:
 
 def _analysis(phase: Raw, words: Raw, earlier: Mapping[str, Raw]) -> list[Raw]:
     where = f"{phase['name']}.analysis_config"
-    if "check_convergence" in words:
-        return [_convergence(phase, words, earlier)] if words.pop("check_convergence") else []
+    if _flag(words, "check_convergence", where):
+        return [_convergence(phase, words, earlier)]
     kind, source = str(words.pop("analysis_type", "")), words.pop("trades_data", None)
     if source is not None:
         phase = _stated(phase, {"inherit_best_from": source}, where)

@@ -491,6 +491,16 @@ def test_strategies_are_those_whose_parameters_are_searched_unless_some_are_stat
             ConfigurationError,
             "max_position_size: must be a number, a fraction, was 'all'",
         ),
+        (
+            [searched(capture_signals="no")],
+            ConfigurationError,
+            "capture_signals: must be true or false, was 'no'",
+        ),
+        (
+            [{"type": "analysis", "analysis_config": {"check_convergence": False}}],
+            UnknownNameError,
+            "unknown type of analysis ''",
+        ),
         ([searched(), weighing(algorithm="grid")], ConfigurationError, "weights are continuous, and a grid"),
         (
             [searched(), weighing(weight_constraints={"sum_to_one": False})],
