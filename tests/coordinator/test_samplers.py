@@ -1,5 +1,6 @@
 """Searches by samplers: what is suggested follows from the configuration and the data alone."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,13 @@ from admf.domain.search_space import Range, axes_of, columns_of
 
 RUN = "workflow_20261121_101500_00000000"
 ALGORITHMS = ("random", "gradient", "tpe", "genetic", "cma_es")
+GP = pytest.param(
+    "gp",
+    marks=pytest.mark.skipif(
+        find_spec("torch") is None,
+        reason="Gaussian processes are NOT tested: PyTorch is missing, run `pip install 'admf[gp]'`",
+    ),
+)
 RANGES = {
     "cross.fast": {"low": 2, "high": 12},
     "cross.slow": {"low": 10, "high": 60, "step": 5},
@@ -49,7 +57,7 @@ def texts(phase):
     return [{name: repr(value) for name, value in row.items() if name != "n"} for row in rows(phase)]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, GP])
 def test_two_workers_a_second_run_and_a_replay_suggest_the_same(
     coordinator, pooled, searching, heads, algorithm
 ):
