@@ -91,7 +91,7 @@ def test_a_store_as_it_was_written_verifies(
     url = request.getfixturevalue("postgres_url") if back_end == "postgres" else "memory://"
     told: list[tuple[int, int]] = []
     with Coordinator(tmp_path / "store" if back_end == "sqlite" else url) as coordinator:
-        runs = [coordinator.execute_workflow(template).run for _ in range(2)]
+        runs = [coordinator.execute_workflow(template, cache=False).run for _ in range(2)]
         whole = verify_workspace(coordinator.workspace, "", lambda *done: told.append(done))
         assert whole.violations == ()
         part = verify_workspace(coordinator.workspace, runs[1])
@@ -317,7 +317,7 @@ def test_what_cannot_be_read_in_one_stream_hides_nothing_in_another(planted: Pla
 
 def test_only_what_a_run_refers_to_is_verified_with_it(planted: Planted) -> None:
     with Coordinator(planted.folder) as coordinator:
-        other = coordinator.execute_workflow("train_test").run
+        other = coordinator.execute_workflow("train_test", cache=False).run
     planted.execute(
         "DELETE FROM stored_events WHERE originator_id = ? AND originator_version = 5", planted.training
     )
