@@ -152,10 +152,16 @@ def test_a_phase_that_reads_a_stream_is_simulated_where_that_stream_is_another(
     replay = {"name": "risk", "type": "signal_replay", "signals_from": "training", "trials": {"top": 2}}
     training, _ = train_and_test["workflow"]  # type: ignore[misc]
     workflow = {**train_and_test, "workflow": [training, replay]}
-    coordinator.execute_workflow(workflow)
+    first = coordinator.execute_workflow(workflow)
     assert set(outcomes(coordinator.execute_workflow(workflow)).values()) == {"cached"}
-    sharded = changed(workflow, 0, shard_size=3)
-    assert outcomes(coordinator.execute_workflow(sharded)) == {"training": "completed", "risk": "completed"}
+    best = first.phase("training").output.best
+    assert best is not None
+    # The best trial stays the best, and the configuration of the second phase the same.
+    fast = [value for value in (3, 5, 8) if value != best.parameters["cross.fast"]][:1]
+    fewer = {"parameters": {"cross.fast": [*fast, best.parameters["cross.fast"]], "cross.slow": [13, 21, 5]}}
+    other = coordinator.execute_workflow(changed(workflow, 0, optimization=fewer))
+    assert outcomes(other) == {"training": "completed", "risk": "completed"}
+    assert other.phase("training").output.best.parameters == best.parameters
 
 
 def test_a_loop_is_taken_over_whole_or_not_at_all(
