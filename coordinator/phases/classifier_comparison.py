@@ -70,7 +70,7 @@ def classifier_comparison(context: PhaseContext) -> PhaseOutput:
             found = _regime(known[name], number, returns, results, year)
             figures |= {f"{name}.{regime}.{key}": value for key, value in found.items()}
     for one, other in combinations(known, 2):
-        figures[f"{one} and {other}.adjusted_rand"] = adjusted_rand(known[one], known[other])
+        figures[f"{one}_and_{other}.adjusted_rand"] = adjusted_rand(known[one], known[other])
     return concluded(context, figures, _verdict(list(known), figures))
 
 
@@ -104,9 +104,10 @@ def _verdict(names: list[str], figures: dict[str, float]) -> str:
     p_value, most = figures[f"{by_results}.result_p_value"], max(names, key=lambda n: value(n, "switches"))
     surely = "more than by chance" if p_value <= SURE else "which may be chance"
     alike = max((name for name in figures if name.endswith(".adjusted_rand")), key=lambda n: figures[n])
+    pair = alike.rpartition(".")[0].replace("_and_", " and ")
     return (
         f"{by_volatility} tells the size of the next bar's return best: it explains "
         f"{figures[f'{by_volatility}.volatility_separation']:.1%} of it. {by_results} separates the results "
-        f"best, {surely} (p {p_value:.2g}). {alike.rpartition('.')[0]} agree most, with an adjusted Rand "
+        f"best, {surely} (p {p_value:.2g}). {pair} agree most, with an adjusted Rand "
         f"index of {figures[alike]:.2f}; {most} switches most, {figures[f'{most}.switches']:,.0f} times."
     )

@@ -11,7 +11,7 @@ def test_research_on_signals_ends_with_two_verdicts(coordinator):
     assert quality.figures["cross.volatile.after_10.measured"] > 10
     assert quality.figures["trades.calm.trades"] + quality.figures["trades.volatile.trades"] > 20
     assert 0.0 < classifiers.figures["volatility.volatility_separation"] < 1.0
-    assert "volatility and trend.adjusted_rand" in classifiers.figures
+    assert "volatility_and_trend.adjusted_rand" in classifiers.figures
 
 
 def test_a_deployment_hands_on_parameters_only_where_nothing_objects(coordinator):

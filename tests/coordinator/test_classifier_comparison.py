@@ -57,9 +57,9 @@ def test_figures_are_those_of_the_analysis_of_regimes(coordinator, compared):
     # The label at the last close is known before no bar of the period.
     assert figures["volatility.switches"] == np.count_nonzero(np.diff(frame["regime"][:-1]))
     assert {name for name in figures if name.endswith("adjusted_rand")} == {
-        "volatility and trend.adjusted_rand",
-        "volatility and pattern.adjusted_rand",
-        "trend and pattern.adjusted_rand",
+        "volatility_and_trend.adjusted_rand",
+        "volatility_and_pattern.adjusted_rand",
+        "trend_and_pattern.adjusted_rand",
     }
     assert result.phase("views").output.verdict in result.summary()
 
@@ -75,7 +75,7 @@ def test_the_classifier_that_knows_the_planted_regimes_is_named(coordinator, com
     output = coordinator.execute_workflow(compared(asked, "planted.csv")).phase("views").output
     best = output.verdict.partition(" ")[0]
     assert best in ("volatility", "hmm")
-    assert output.figures["volatility and hmm.adjusted_rand"] > 0.5
+    assert output.figures["volatility_and_hmm.adjusted_rand"] > 0.5
     assert output.figures["hmm.volatility_separation"] > 0.2
     assert abs(output.figures["volatility_2.volatility_separation"]) < 0.1
     assert output.figures["trend.volatility_separation"] < 0.1
