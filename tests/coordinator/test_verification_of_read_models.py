@@ -159,7 +159,7 @@ def test_read_models_of_another_log_are_found(run: str, train_and_test: dict[str
 def test_the_command_says_what_it_checked_and_ends_with_0(run: str) -> None:
     result = CliRunner().invoke(cli.app, ["verify"])
     assert result.exit_code == 0
-    assert result.stdout.startswith("no violation in 4 streams, ")
+    assert result.stdout.startswith("no violation in 6 streams, ")
     result = CliRunner().invoke(cli.app, ["verify", "last", "--json"])
     assert result.exit_code == 0
     said = msgspec.json.decode(result.stdout)
