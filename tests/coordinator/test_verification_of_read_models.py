@@ -172,7 +172,7 @@ def test_the_command_names_each_violation_and_ends_with_1(run: str) -> None:
     result = CliRunner().invoke(cli.app, ["verify"])
     assert result.exit_code == 1
     assert result.stdout.startswith(f"trades phase={run}/")
-    assert "1 violation in 4 streams" in result.stdout
+    assert "1 violation in 6 streams" in result.stdout
     result = CliRunner().invoke(cli.app, ["verify", run[-8:], "--json"])
     assert result.exit_code == 1
     (violation,) = msgspec.json.decode(result.stdout)["violations"]
