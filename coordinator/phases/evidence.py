@@ -16,9 +16,22 @@ from .context import PhaseContext, containers_over
 
 
 class BestTrial(NamedTuple):
-    """The best trial of the phase that is analyzed, its returns at each bar, shape (n_bars,), and fills."""
+    """The best trial of the phase that is analyzed.
+
+    Attributes
+    ----------
+    trial
+        It itself; of walk-forward folds, the one account of all tests.
+    window
+        The bars that it traded.
+    returns
+        Its returns at each of them, shape (n_bars,).
+    fills
+        Its fills.
+    """
 
     trial: Trial
+    window: Window
     returns: Float64
     fills: Records
 
@@ -55,7 +68,8 @@ def best_trial(context: PhaseContext) -> BestTrial:
         for shard in context.earlier.shards(best.container):
             row = int(np.flatnonzero(shard.trials.container == best.container)[0])
             start = int(shard.fill_ends[row - 1]) if row else 0
-            return BestTrial(best, shard.returns[row], shard.fills[start : shard.fill_ends[row]])
+            window = Window(int(shard.trials.first_bar[row]), int(shard.trials.stop_bar[row]))
+            return BestTrial(best, window, shard.returns[row], shard.fills[start : shard.fill_ends[row]])
     raise ConfigurationError(
         f"phase {context.section.name!r}: there are no trials to analyze in "
         f"{context.section.inherit_best_from!r}; name a phase that simulates."
@@ -67,7 +81,7 @@ def trades_in(context: PhaseContext, best: BestTrial) -> TradeRecord:
     execution = context.section.execution
     return trade_record(
         Market(context.panel, ()).prices,
-        context.window.stop,
+        best.window.stop,
         best.fills,
         context.section.capital,
         slippage=execution.slippage.bps / 10_000.0,

@@ -31,7 +31,7 @@ def risk_assessment(context: PhaseContext) -> PhaseOutput:
     section = context.section
     wanted, limits = section.monte_carlo or ResamplingSection(), section.limits or TolerableSection()
     best, capital = best_trial(context), section.capital
-    time, equity = context.panel.time[context.window.first : context.window.stop], best.equity(capital)
+    time, equity = context.panel.time[best.window.first : best.window.stop], best.equity(capital)
     days = daily_returns(time, equity, capital)
     year = max(1, round(context.topology.bars_per_year * days.size / equity.size))
     tails = tail_risk(days, cutoff=1.0 - wanted.level)
@@ -63,7 +63,7 @@ def _returns_of_trades(context: PhaseContext, best: BestTrial) -> Float64:
     """Return what each closed trade made of the equity at the close before its entry."""
     record = trades_in(context, best)
     before = np.concatenate(([context.section.capital], best.equity(context.section.capital)))
-    at_entry = before[record.entry - context.window.first]
+    at_entry = before[record.entry - best.window.first]
     alive = at_entry > 0.0
     returns: Float64 = record.profit[alive] / at_entry[alive]
     return returns

@@ -36,6 +36,9 @@ from .trace_query import TraceQuery
 OF_SEARCHES = ("analysis", "convergence", "pattern_discovery", "regime_analysis")
 """Types of phases that compare the trials of a search; others look at one trial."""
 
+OF_ANY_ACCOUNT = ("risk_assessment",)
+"""Those to which it makes no difference whether an account traded the tests of walk-forward folds."""
+
 WITHOUT_FILLS = ("convergence", "pattern_discovery")
 """Those to which metrics are enough."""
 
@@ -195,7 +198,7 @@ def require_analyzable(section: PhaseSection, source: PhaseSection) -> None:
             f"period; it is of type {source.type!r}. Add a phase that carries out its search over the whole "
             "period, and name that."
         )
-    if source.walk_forward or source.cross_validation:
+    if source.cross_validation or (source.walk_forward and section.type not in OF_ANY_ACCOUNT):
         raise ConfigurationError(
             f"{where}.of: the phase {name!r} has folds, each with its own period; name a phase without, such "
             "as the same search over the whole period."

@@ -61,6 +61,19 @@ def test_figures_are_those_of_equity_and_trades_of_the_best_trial(coordinator, a
     assert output.verdict in result.summary()
 
 
+def test_of_walk_forward_folds_the_account_of_all_tests_is_assessed(coordinator, assessed):
+    workflow = assessed()
+    workflow["workflow"][0] |= {"type": "validation", "walk_forward": {"train_size": 100, "test_size": 50}}
+    result = coordinator.execute_workflow(workflow)
+    worth = np.r_[100_000.0, result.phase("search").equity()["equity"].to_numpy()]
+    returns, figures = np.diff(worth) / worth[:-1], result.phase("risk").output.figures
+    assert figures["days"] == returns.size == 200
+    assert figures["worst_day"] == pytest.approx(returns.min())
+    assert figures["value_at_risk"] == pytest.approx(np.quantile(returns, 0.05))
+    assert figures["max_drawdown"] == pytest.approx(result.phase("search").output.metrics["max_drawdown"])
+    assert verify_workspace(coordinator.workspace).violations == ()
+
+
 def test_the_limits_decide_and_a_later_phase_goes_by_them(coordinator, assessed):
     workflow = assessed(limits={"max_drawdown": 2, "probability": 0.05})
     test = {"type": "backtest", "inherit_best_from": "search"}
@@ -137,7 +150,7 @@ def test_what_can_not_be_assessed_is_refused(assessed, refusal):
     )
     assert "limits.max_drawdown" in refusal(assessed(limits={"max_drawdown": 0}), ConfigurationError)
     workflow = assessed()
-    workflow["workflow"][0] |= {"type": "validation", "walk_forward": {"train_size": 100, "test_size": 50}}
+    workflow["workflow"][0] |= {"type": "validation", "cross_validation": {"folds": 4}}
     assert "the phase 'search' has folds" in refusal(workflow, ConfigurationError)
     workflow = assessed()
     workflow["workflow"].append({"name": "again", "type": "risk_assessment", "of": "risk"})
