@@ -1,6 +1,6 @@
 """What came of a run: read from its streams and the read models, whenever it is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -317,3 +317,21 @@ def shown(metric: str, value: float) -> str:
     if metric in FRACTIONS:
         return f"{value:.2%}"
     return f"{value:,.0f}" if metric == "trades" else f"{value:,.3f}"
+
+
+def figure_tables(figures: Mapping[str, float]) -> list[tuple[list[str], list[list[str]]]]:
+    """Set figures out for people, as tables of heads and rows.
+
+    Figures whose names share a beginning, as ``calm.trades``, share a row, and rows with the same figures
+    share a table.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for name, value in figures.items():
+        row, _, column = name.rpartition(".")
+        rows.setdefault(row, {})[column] = "-" if value != value else f"{value:,.4g}"
+    plain = [[name, value] for name, value in rows.pop("", {}).items()]
+    tables = [(["figure", "value"], plain)] if plain else []
+    for columns in dict.fromkeys(tuple(row) for row in rows.values()):
+        cells = [[name, *row.values()] for name, row in rows.items() if tuple(row) == columns]
+        tables.append((["", *columns], cells))
+    return tables

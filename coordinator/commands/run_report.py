@@ -14,7 +14,7 @@ from ..monitoring.process_state import STALE
 from ..monitoring.run_list import RunEntry
 from ..monitoring.status import RunStatus
 from ..phases.rules import constraints_on, objectives_of
-from ..result import HEADLINE, LABELS, PhaseResult, WorkflowResult, shown
+from ..result import HEADLINE, LABELS, PhaseResult, WorkflowResult, figure_tables, shown
 from ..streams.workspace import Workspace
 from .console import GAP, STATUS, fitted, note, status_text, table, width
 
@@ -256,17 +256,12 @@ def _weights(output: PhaseOutput) -> list[RenderableType]:
 
 
 def _figures(output: PhaseOutput) -> list[RenderableType]:
-    """Return a line for each figure; those whose names share a beginning, as `calm.trades`, share a row."""
-    rows: dict[str, dict[str, str]] = {}
-    for name, value in output.figures.items():
-        row, _, column = name.rpartition(".")
-        rows.setdefault(row, {})[column] = "-" if value != value else f"{value:,.4g}"
-    plain = [[name, value] for name, value in rows.pop("", {}).items()]
-    tables: list[RenderableType] = [table(["figure", "value"], plain, left=("figure",))] if plain else []
-    for columns in dict.fromkeys(tuple(row) for row in rows.values()):
-        cells = [[name, *row.values()] for name, row in rows.items() if tuple(row) == columns]
-        tables += ["", *fitted(["", *columns], cells, left=("",))]
-    return tables
+    """Return the figures of an analysis, in tables."""
+    return [
+        part
+        for heads, rows in figure_tables(output.figures)
+        for part in ("", *fitted(heads, rows, left=heads[:1]))
+    ][1:]
 
 
 def _top_trials(workspace: Workspace, phase: PhaseResult) -> list[RenderableType]:

@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 if TYPE_CHECKING:
     from ...domain.events import Fold, Int64
+    from ...domain.outputs import Member
 
 POINTS = 4_000
 """Points that a line is thinned to."""
@@ -110,15 +111,50 @@ def front_chart(trials: pd.DataFrame, front: Sequence[int], objectives: Sequence
 def fold_chart(folds: Sequence["Fold"], objective: str) -> go.Figure:
     """Draw an objective fold by fold, out of sample, and in sample where something was optimized."""
     days = [fold.test_start[: len("2000-01-01")] for fold in folds]
+    if len(set(days)) < len(days):  # splits of a cross-validation test the same bars
+        days = [str(number) for number in range(1, len(folds) + 1)]
     figure = go.Figure()
     inside = [fold.best.metrics[objective] if fold.best else None for fold in folds]
     if any(value is not None for value in inside):
         figure.add_trace(go.Bar(x=days, y=inside, name="in sample", marker_color=QUIET))
     outside = [fold.test.metrics[objective] for fold in folds]
     figure.add_trace(go.Bar(x=days, y=outside, name="out of sample", marker_color=COLOURS[0]))
-    figure.update_xaxes(title="fold tests from", type="category")
+    figure.update_xaxes(title="fold", type="category")
     figure.update_yaxes(title=objective)
     return _styled(figure, "Folds", 320)
+
+
+def path_chart(curves: Sequence[pd.DataFrame]) -> go.Figure:
+    """Draw the equity of the paths of a cross-validation, each a table as for `equity_chart`."""
+    figure = go.Figure()
+    for number, curve in enumerate(curves, start=1):
+        shown = curve.iloc[thinned(curve["equity"].to_numpy(np.float64), POINTS // 4)]
+        colour = COLOURS[(number - 1) % len(COLOURS)]
+        figure.add_trace(_line(shown["time"], shown["equity"], f"path {number}", colour))
+    figure.update_yaxes(title="equity")
+    return _styled(figure, "Paths, all out of sample", 360)
+
+
+def weight_chart(members: Sequence["Member"]) -> go.Figure:
+    """Draw the weights of an ensemble's members, as a bar for each regime where they differ."""
+    regimes = list(members[0].regimes) or ["all"]
+    figure = go.Figure()
+    for number, member in enumerate(members):
+        weights = list(member.regimes.values()) or [member.weight]
+        parameters = ", ".join(f"{name}={value}" for name, value in member.parameters.items())
+        figure.add_trace(
+            go.Bar(
+                y=regimes,
+                x=weights,
+                name=member.name,
+                orientation="h",
+                marker_color=COLOURS[number % len(COLOURS)],
+                hovertemplate=f"{member.name}: %{{x:.1%}}<br>{parameters}<extra></extra>",
+            )
+        )
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(tickformat=".0%")
+    return _styled(figure, "Weights", 160 + 40 * len(regimes))
 
 
 def excursion_chart(trades: pd.DataFrame) -> go.Figure:

@@ -9,12 +9,14 @@ from plotly.offline import get_plotlyjs
 from ...domain.events import PhaseOutput, Scalar
 from ..configuration.sections import OptimizationSection
 from ..phases.rules import objectives_of
-from ..result import HEADLINE, LABELS, PhaseResult, WorkflowResult, shown
+from ..result import HEADLINE, LABELS, PhaseResult, WorkflowResult, figure_tables, shown
 from ..streams.workspace import Workspace
 from . import charts
 
 TRIALS = 100_000
 """Trials that are drawn at most."""
+PATHS = 30
+"""Paths of a cross-validation that are drawn at most."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #22262b; max-width: 1120px; margin: 2em auto }
 h1 { font-size: 1.6em; margin-bottom: 0 }
@@ -71,15 +73,13 @@ def _phase(workspace: Workspace, phase: PhaseResult) -> str:
         output = phase.output
         if output.verdict:
             parts.append(f"<p class=verdict>{escape(output.verdict)}</p>")
-        if output.best and output.best.parameters and not output.folds:
+        if output.best and output.best.parameters and not (output.folds or output.weights):
             chosen = [[name, _written(value)] for name, value in output.best.parameters.items()]
             parts.append(_table(["parameter", f"best of {output.trials:,} trials"], chosen))
         parts += [
             chart.to_html(full_html=False, include_plotlyjs=False) for chart in _charts(workspace, phase)
         ]
-        if output.figures:
-            figures = [[name, f"{value:,.4g}"] for name, value in output.figures.items()]
-            parts.append(_table(["figure", "value"], figures))
+        parts += [_table(heads, rows) for heads, rows in figure_tables(output.figures)]
         parts.append(f"<p class=quiet>{phase.rows:,} rows in {phase.stream}, head hash {phase.head_hash}</p>")
     return "".join(parts)
 
@@ -94,13 +94,17 @@ def _charts(workspace: Workspace, phase: PhaseResult) -> Iterator[go.Figure]:
     if output.regimes:
         found = workspace.read_models.frame(REGIMES, (phase.executed_by, phase.turn))
         yield charts.regime_chart(found, [regime.name for regime in output.regimes])
+    if output.weights:
+        yield charts.weight_chart(output.weights)
+    if output.paths:
+        yield charts.path_chart([phase.equity(path.container) for path in output.paths[:PATHS]])
     if output.best is not None and not (curve := phase.equity()).empty:
         yield charts.equity_chart(curve)
         yield charts.returns_chart(phase.monthly_returns())
         yield from _trades(phase, output.best.container)
     if output.folds:
         yield charts.fold_chart(output.folds, output.objective or "sharpe_ratio")
-    elif output.objective and 1 < output.trials <= TRIALS:
+    elif output.objective and not output.weights and 1 < output.trials <= TRIALS:
         yield from _trials(phase, output)
 
 

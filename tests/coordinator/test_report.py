@@ -32,6 +32,13 @@ STUDY = {
             "walk_forward": {"train_size": 500, "test_size": 250},
             "optimization": {"parameters": {"cross.fast": [5, 10], "cross.slow": [50]}},
         },
+        {
+            "name": "paths",
+            "type": "validation",
+            "cross_validation": {"folds": 4, "test_folds": 2},
+            "optimization": {"parameters": {"cross.fast": [5, 10], "cross.slow": [50]}},
+        },
+        {"name": "ensemble", "type": "ensemble", "signals_from": "training", "trials": {"top": 2}},
         {"name": "never", "type": "backtest", "when": "training.best.sharpe_ratio > 99"},
     ],
 }
@@ -50,12 +57,15 @@ def reported(tmp_path_factory):
 def test_a_report_has_the_charts_that_suit_each_phase(reported):
     _, _, page, _ = reported
     sections = dict(zip(*[iter(re.split(r"<h2>(.*?)</h2>", page)[1:])] * 2, strict=True))
-    assert set(sections) == {"training", "regimes", "folds", "never"}
+    assert set(sections) == {"training", "regimes", "folds", "paths", "ensemble", "never"}
     assert "Returns by month" in sections["training"]
     assert "sharpe_ratio by parameters" in sections["training"]
     assert "maximum adverse excursion" in sections["training"]
     assert '"Regimes"' in sections["regimes"]
     assert '"Folds"' in sections["folds"]
+    assert sections["paths"].count('"name":"path ') == 3
+    assert '"Weights"' in sections["ensemble"]
+    assert "weight.cross" not in sections["ensemble"].partition("Plotly.newPlot")[0]
     assert "Plotly.newPlot" not in sections["never"]
     assert "training.best.sharpe_ratio &gt; 99" in sections["never"]
 
