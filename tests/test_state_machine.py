@@ -18,7 +18,8 @@ from admf.coordinator.market.data_files import DataFiles
 from admf.coordinator.running.fork import plan_fork
 from admf.coordinator.running.progress import Silence
 from admf.coordinator.running.sequencer import Sequencer
-from admf.coordinator.simulation.executors import MEMORY, InProcess
+from admf.coordinator.simulation.executors import InProcess
+from admf.coordinator.simulation.leftovers import MEMORY
 from admf.coordinator.simulation.shards import Simulation
 from admf.coordinator.streams.archive import import_archive, write_archive
 from admf.coordinator.streams.event_filter import EventFilter
@@ -163,6 +164,7 @@ def data_files() -> DataFiles:
 def workflow(start: str) -> dict[str, object]:
     """Three shards, then one."""
     return {
+        "cache": False,  # the model foresees every append
         "log": "metrics",
         "data": {"file": str(data_file())},
         "workflow": [

@@ -50,7 +50,9 @@ def test_variables_of_the_program_are_out_of_reach(models):
 
 
 def test_an_unknown_table_is_answered_with_the_tables_there_are(models):
-    with pytest.raises(QueryError, match=r"(?s)nope does not exist.*The tables are bars, equity, .*trials\."):
+    with pytest.raises(
+        QueryError, match=r"(?s)nope does not exist.*The tables are bars, equity, .*, weights\."
+    ):
         models.query("SELECT * FROM nope")
 
 
