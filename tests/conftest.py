@@ -15,6 +15,7 @@ from typing import Self
 
 import psycopg
 import pytest
+from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES
 
 START_TIMEOUT = 30
 COPIES = """
@@ -91,6 +92,12 @@ class WarmProcess:
         self._process.kill()
         self._process.communicate()
         self._notes.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin each test with no template registered."""
+    monkeypatch.setattr(WORKFLOW_TEMPLATES, "_templates", {})
 
 
 @pytest.fixture(scope="session")

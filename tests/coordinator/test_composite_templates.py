@@ -113,12 +113,6 @@ def template() -> CompositeWorkflowTemplate:
     return names["template"]
 
 
-@pytest.fixture(autouse=True)
-def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin each test with no template registered."""
-    monkeypatch.setattr(WORKFLOW_TEMPLATES, "_templates", {})
-
-
 def test_the_example_of_the_documents_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, WorkflowResult] = {}
     exec(compile(EXAMPLE, "docs/workflows.md", "exec"), names)

@@ -92,12 +92,6 @@ class ConfigGenerators:
         }
 
 
-@pytest.fixture(autouse=True)
-def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin each test with no template registered."""
-    monkeypatch.setattr(WORKFLOW_TEMPLATES, "_templates", {})
-
-
 def searching(name: str, generator: Callable[..., object], **more: Any) -> WorkflowPhaseDefinition:
     return WorkflowPhaseDefinition(
         name=name, workflow_type=WorkflowType.OPTIMIZATION, config_generator=generator, **more

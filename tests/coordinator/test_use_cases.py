@@ -5,17 +5,10 @@ from collections.abc import Callable, Mapping
 import pytest
 from admf import CompositeWorkflowTemplate, WorkflowConfig, WorkflowPhaseDefinition
 from admf.coordinator.reporting.report import write_report
-from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES
 
 CROSS = [{"name": "cross", "type": "sma_crossover"}]
 SPACE = {"cross.fast": [5, 10, 20], "cross.slow": [30, 50]}
 Written = Mapping[str, object]
-
-
-@pytest.fixture(autouse=True)
-def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin each test with no template registered."""
-    monkeypatch.setattr(WORKFLOW_TEMPLATES, "_templates", {})
 
 
 def phase(
