@@ -9,6 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from .bars import iso_time
 from .compiled import compiled_from, compiled_lean, is_compiled
@@ -265,9 +266,13 @@ def _driven(run: _SlotRun) -> Changes | None:
                 ends,
                 *given,
             )
-        except Exception:  # noqa: BLE001
-            # Calling the strategy container by container says which one failed, and why.
+        except NumbaError:
+            # No loop can be compiled around this strategy.
             return None
+        except Exception:
+            # Where the strategy is at fault, calling it for each container says in which one, and why.
+            _called(run)
+            raise
         if wrong:
             return None
         if done < count:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from admf.domain import targets
 from admf.domain.columns import joined
 from admf.domain.engine import simulate
 from admf.domain.events import (
@@ -245,6 +246,15 @@ def test_containers_give_the_same_bits_together_one_by_one_and_in_any_split(swee
     edges = [0, *sorted(cuts), len(containers)]
     parts = [list(simulate(topology, market, containers.part(*edge))) for edge in pairwise(edges)]
     assert_identical(merged(parts), whole)
+
+
+def test_a_fault_of_the_loop_around_a_strategy_is_raised_and_not_hidden_by_calling_it(sweep, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("kept machine code can't be loaded")
+
+    monkeypatch.setattr(targets, "_driver", lambda *_: broken)
+    with pytest.raises(RuntimeError, match="kept machine code"):
+        list(simulate(*sweep))
 
 
 def test_containers_are_numbered_from_their_first_id(sweep):
