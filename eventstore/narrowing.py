@@ -1,0 +1,81 @@
+"""Whole numbers in fewer bytes: each less the lowest of its column, in as few as the highest then needs."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTHS = {0: 0, 1: 2**8 - 1, 2: 2**16 - 1, 4: 2**32 - 1}
+"""Bytes for a value, and the largest value that they hold."""
+
+SAMPLE = 64
+"""So many values tell, mostly, that a column can't be made narrow; one of fewer is not worth the time."""
+
+
+class Narrow(NamedTuple):
+    """A column as it is kept.
+
+    Attributes
+    ----------
+    values
+        Its values themselves, or the same less ``low`` as unsigned integers.
+    width
+        Bytes of each of those integers; None where the values are kept as they are. With 0 there are no
+        integers: all values are equal.
+    low, high
+        The smallest and the largest value; None where the values are kept as they are, or are all NaN.
+    """
+
+    values: NDArray[Any]
+    width: int | None = None
+    low: int | float | None = None
+    high: int | float | None = None
+
+
+def narrowed(values: NDArray[Any]) -> Narrow:
+    """Keep a column in as few bytes as hold each bit of it, which follow from the values alone.
+
+    Parameters
+    ----------
+    values
+        Shape (n_rows,). Integers and whole floating-point numbers that differ by less than 2**32, and
+        any numbers that are all equal, become narrow if there are `SAMPLE` of them or more. A NaN must have
+        the bits of ``np.nan``.
+    """
+    as_they_are, fractional = Narrow(values), values.dtype.kind == "f"
+    if values.dtype.kind not in "if" or values.size < SAMPLE:
+        return as_they_are
+    if values.size > SAMPLE and narrowed(values[:SAMPLE]).width is None:
+        return as_they_are
+    if fractional and (unknown := np.isnan(values)).any():
+        return Narrow(values[:0], 0) if unknown.all() else as_they_are
+    low, high = values.min().item(), values.max().item()
+    width = _width(low, high)
+    if width is None or width >= values.dtype.itemsize:
+        return as_they_are
+    narrow = (values - low).astype(f"<u{width}") if width else values[:0]
+    found = Narrow(narrow, width, low, high)
+    if fractional and not _equal_bits(widened(narrow, width, low, values.dtype, values.size), values):
+        return as_they_are
+    return found
+
+
+def widened(
+    kept: NDArray[Any], width: int, low: int | float | None, dtype: np.dtype[Any], rows: int
+) -> NDArray[Any]:
+    """Return the column of which `narrowed` kept these values."""
+    if width == 0:
+        return np.full(rows, np.nan if low is None else low, dtype)
+    values: NDArray[Any] = kept.astype(dtype)
+    values += np.array(low, dtype)
+    return values
+
+
+def _width(low: int | float, high: int | float) -> int | None:
+    if low != high and (low % 1 != 0 or high % 1 != 0):
+        return None
+    return next((width for width, most in WIDTHS.items() if high - low <= most), None)
+
+
+def _equal_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return bool((one.view(np.int64) == other.view(np.int64)).all())
