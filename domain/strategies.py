@@ -279,13 +279,13 @@ def _fade(value: Float64, low: float, high: float, middle: float) -> Float64:
 @compiled
 def sma_crossover(fast: Float64, slow: Float64) -> Float64:
     """Long from the cross of the fast average above the slow one, short from the opposite cross."""
-    target = np.full(fast.size, np.nan)
-    t = min(next_above(fast, slow, 0), next_above(slow, fast, 0))
-    while t < fast.size:
-        above = fast[t] > slow[t]
-        t = next_above(slow, fast, t) if above else next_above(fast, slow, t)
-        if t < fast.size:
-            target[t] = -1.0 if above else 1.0
+    target = np.empty(fast.size)
+    first = min(next_above(fast, slow, 0), next_above(slow, fast, 0))
+    begins_above = first < fast.size and fast[first] > slow[first]
+    cross = next_above(slow, fast, first) if begins_above else next_above(fast, slow, first)
+    for t in range(fast.size):
+        target[t] = 1.0 if fast[t] > slow[t] else -1.0 if fast[t] < slow[t] else np.nan
+    target[:cross] = np.nan
     return target
 
 
@@ -352,10 +352,7 @@ def bollinger(close: Float64, lower: Float64, upper: Float64) -> Float64:
 @compiled
 def breakout(close: Float64, highest: Float64, lowest: Float64) -> Float64:
     """Long from a close above the highest high of the bars before, short from one below their lowest low."""
-    target = np.full(close.size, np.nan)
+    target = np.empty(close.size)
     for t in range(close.size):
-        if close[t] > highest[t]:
-            target[t] = 1.0
-        elif close[t] < lowest[t]:
-            target[t] = -1.0
+        target[t] = 1.0 if close[t] > highest[t] else -1.0 if close[t] < lowest[t] else np.nan
     return target

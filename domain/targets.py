@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba.core.errors import NumbaError
+from numba.cpython.unsafe.numbers import trailing_zeros
 
 from .bars import iso_time
 from .compiled import compiled_from, compiled_lean, is_compiled
@@ -18,7 +19,7 @@ from .errors import StrategyError
 from .events import Column, Float64, Int16, Int32, Int64, Scalar
 from .features import SERIES
 from .market import Market
-from .scans import next_other
+from .scans import WORD, changed
 from .strategies import PRICES, checked_signals
 from .topology import Containers, StrategySlot, Topology, distinct_features
 
@@ -97,21 +98,31 @@ def write_changes(
     """
     first, stop = window
     lowest, highest = bounds
-    last = 0.0
-    t = next_other(targets, 0.0, 0, stop)
+    begin, wish, last = row, 0.0, 0.0
+    t = 0
     while t < stop:
-        wish = targets[t]
-        if wish < -1.0 or wish > 1.0:
-            return row, t
-        held = min(max(wish, lowest), highest)
-        following = next_other(targets, wish, t + 1, stop)
-        if held != last and following > first:
+        # Only the first bar, and one whose value is not that of the bar before, can change the wish.
+        many = 0 < t <= stop - WORD
+        candidates = changed(targets, t) if many else np.uint64(1)
+        while candidates != np.uint64(0):
+            at = t + trailing_zeros(candidates)
+            candidates &= candidates - np.uint64(1)
+            if np.isnan(targets[at]) or targets[at] == wish:
+                continue
+            wish = targets[at]
+            if wish < -1.0 or wish > 1.0:
+                return row, at
+            if at <= first:
+                row, last = begin, 0.0
+            held = min(max(wish, lowest), highest)
+            if held == last or first >= stop:
+                continue
             if row >= bar.size:
                 return -1, -1
-            bar[row], target[row] = max(t, first), held
+            bar[row], target[row] = max(at, first), held
             last = held
             row += 1
-        t = following
+        t += WORD if many else 1
     return row, -1
 
 

@@ -1,7 +1,7 @@
 """Scans over bars, and the changes of targets that they find, against going through bar by bar."""
 
 import numpy as np
-from admf.domain.scans import next_above, next_not_below, next_other
+from admf.domain.scans import WORD, changed, next_above, next_not_below
 from admf.domain.targets import write_changes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +26,15 @@ def test_scans_find_the_first_bar_at_which_it_holds(one, other, start):
     values, others, start = values[:size], others[:size], min(start, size)
     assert next_above(values, others, start) == first(values > others, start)
     assert next_not_below(values, 0.5, start) == first(~(values < 0.5), start)
-    assert next_other(values, 0.5, start, size) == first((values < 0.5) | (values > 0.5), start)
+
+
+@settings(deadline=None)
+@given(wished=stretches, start=st.integers(1, 100))
+def test_a_bit_tells_of_each_bar_whether_its_value_changes(wished, start):
+    values = np.append(series(wished), np.zeros(start + WORD))
+    these, before = values[start : start + WORD], values[start - 1 : start - 1 + WORD]
+    bits = [bit == "1" for bit in reversed(f"{int(changed(values, start)):0{WORD}b}")]
+    assert bits == [str(one) != str(other) for one, other in zip(these, before, strict=True)]
 
 
 def changes_bar_by_bar(targets, window, bounds):

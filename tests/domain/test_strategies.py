@@ -41,7 +41,7 @@ def test_sma_crossover_waits_for_a_cross_and_then_reverses_at_each(make_bars):
     bars = make_bars([5, 6, 7, 8, 4, 3, 9, 12, 2])
     targets = targets_of(sma_crossover, bars, fast=1, slow=3)
     # Averages over three bars:  6, 7, 6.33, 5, 5.33, 8, 7.67. Above from the first one, which is no cross.
-    np.testing.assert_array_equal(targets, [NAN, NAN, NAN, NAN, -1, NAN, 1, NAN, -1])
+    np.testing.assert_array_equal(targets, [NAN, NAN, NAN, NAN, -1, -1, 1, 1, -1])
 
 
 def test_sma_crossover_takes_equal_averages_for_neither_side(make_bars):
