@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigurationError, DataError
-from .events import BarsLoaded, Bool, Float64, Int64
+from .events import BarsLoaded, Bool, Float64, Int64, SessionsLoaded
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -92,6 +92,9 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         When each bar is dated, in nanoseconds since 1970 in UTC; strictly increasing.
     open, high, low, close, volume
         All arrays are read-only, contiguous and of equal length.
+    sessions
+        Those of the exchange, from before the first bar to after the last, where a calendar is configured and
+        bars are not longer than a day; each bar lies in one.
     """
 
     symbol: str
@@ -102,6 +105,7 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     low: Float64
     close: Float64
     volume: Float64
+    sessions: SessionsLoaded | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -127,6 +131,7 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             low=self.low[:stop],
             close=self.close[:stop],
             volume=self.volume[:stop],
+            sessions=self.sessions,
         )
 
     def window(self, start: date | None = None, end: date | None = None) -> Window:
@@ -177,8 +182,8 @@ def bars_loaded(bars: Bars) -> BarsLoaded:
     )
 
 
-def bars_from(event: BarsLoaded, symbol: str, timeframe: str) -> Bars:
-    """Restore bars from the event that stored them, without checking them again."""
+def bars_from(event: BarsLoaded, symbol: str, timeframe: str, sessions: SessionsLoaded | None = None) -> Bars:
+    """Restore bars from the events that stored them, without checking them again."""
     return Bars(
         symbol=symbol,
         timeframe=timeframe,
@@ -188,6 +193,7 @@ def bars_from(event: BarsLoaded, symbol: str, timeframe: str) -> Bars:
         low=_read_only(event.low),
         close=_read_only(event.close),
         volume=_read_only(event.volume),
+        sessions=sessions,
     )
 
 

@@ -221,6 +221,16 @@ class BarsLoaded(msgspec.Struct, frozen=True, kw_only=True):
     volume: Float64
 
 
+class SessionsLoaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions of the exchange of bars; see `admf.domain.trading_calendar`."""
+
+    day: Int64
+    opens: Int64
+    closes: Int64
+    break_start: Int64
+    break_end: Int64
+
+
 class RegimesClassified(msgspec.Struct, frozen=True, kw_only=True):
     """At the close of ``bar`` the market was in a regime, by its number, as far as was known then.
 
@@ -374,6 +384,7 @@ ControlEvent = (
 )
 NumericEvent = (
     BarsLoaded
+    | SessionsLoaded
     | RegimesClassified
     | PatternsDiscovered
     | SignalsEmitted

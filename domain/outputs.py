@@ -146,7 +146,7 @@ class PhaseEnd(msgspec.Struct, frozen=True, kw_only=True):
     head_hash: str
 
 
-class Feed(msgspec.Struct, frozen=True, kw_only=True):
+class Feed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The bars of one symbol that a phase reads.
 
     Attributes
@@ -157,9 +157,12 @@ class Feed(msgspec.Struct, frozen=True, kw_only=True):
         The bars stream, ``bars-<digest>``.
     rows
         Number of bars in that stream.
+    sessions
+        Number of sessions of their exchange that follow them there.
     """
 
     symbol: str
     timeframe: str
     stream: str
     rows: int
+    sessions: int = 0

@@ -65,6 +65,7 @@ def without_first(bars: Bars, count: int) -> Bars:
         ),
         bars.symbol,
         bars.timeframe,
+        bars.sessions,
     )
 
 
@@ -75,4 +76,4 @@ def _scaled(bars: Bars, cut: int, factor: float) -> Bars:
 
 def _changed(bars: Bars, cut: int, later: Mapping[str, Float64]) -> Bars:
     columns = {name: np.concatenate((getattr(bars, name)[:cut], values)) for name, values in later.items()}
-    return bars_from(BarsLoaded(time=bars.time, **columns), bars.symbol, bars.timeframe)
+    return bars_from(BarsLoaded(time=bars.time, **columns), bars.symbol, bars.timeframe, bars.sessions)

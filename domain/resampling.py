@@ -4,6 +4,15 @@ A coarser bar holds the finer ones that begin in its span; it is dated by the be
 bars are. Since a simulation acts on a bar at its close, which is the close of the last bar in it, nothing is
 known before it has happened: resampling a prefix of bars gives the same bars but for the last, which is not
 complete yet.
+
+Where bars belong to the sessions of an exchange, spans follow these. Those shorter than a day are counted
+from the open of each session, and from the end of its break; the last one ends with the session, or at its
+break, however short it is by then. Longer ones hold whole sessions, by the days that these are called by,
+even if they begin the evening before: a day is one session, dated by midnight of its day, and ends at its
+close, be it early; a week ends with the close of its last session.
+
+Without sessions, days are those of UTC, and shorter spans are counted from midnight. Weeks begin on Mondays,
+several months in January.
 """
 
 from typing import NamedTuple
@@ -12,37 +21,35 @@ import numpy as np
 
 from .bars import DAY, WEEK, Bars, Timeframe, bars_from, iso_time, parse_timeframe
 from .errors import ConfigurationError, DataError
-from .events import BarsLoaded, Float64, Int64
-from .trading_calendar import TradingCalendar
+from .events import BarsLoaded, Float64, Int64, SessionsLoaded
+from .trading_calendar import session_numbers
 
 MONDAY = 4 * DAY
 """The first Monday since 1970."""
+NEVER = np.iinfo(np.int64).max
 
 
-def resampled(bars: Bars, timeframe: str, calendar: TradingCalendar | None = None) -> Bars:
+def resampled(bars: Bars, timeframe: str) -> Bars:
     """Aggregate bars to a coarser timeframe: first open, highest high, lowest low, last close, sum of volume.
 
-    Spans shorter than a day are counted from midnight in UTC; with a calendar, from the open of each session,
-    and from the end of its break. The last one ends with the day or the session, however long it is by then.
-    Days are those of sessions with a calendar, else UTC. Weeks begin on Mondays, several months in January.
+    They keep their sessions, unless they become longer than a day.
 
     Parameters
     ----------
     bars
-        The finer bars. With a calendar, each must lie in a session.
+        The finer bars.
     timeframe
         The coarser one: a multiple of theirs.
-    calendar
-        Sessions of the exchange.
 
     Raises
     ------
     ConfigurationError
         The timeframe is not a multiple of that of the bars.
     """
-    finer, coarser = parse_timeframe(bars.timeframe), parse_timeframe(timeframe)
-    _require_multiple(finer, coarser)
-    spans = _spans(bars, coarser, calendar)
+    return _aggregated(bars, _spans(bars, timeframe), timeframe)
+
+
+def _aggregated(bars: Bars, spans: Int64, timeframe: str) -> Bars:
     starts = np.flatnonzero(np.diff(spans, prepend=spans[0] - 1))
     ends = np.append(starts[1:], len(bars)) - 1
     columns = BarsLoaded(
@@ -53,7 +60,9 @@ def resampled(bars: Bars, timeframe: str, calendar: TradingCalendar | None = Non
         close=bars.close[ends],
         volume=np.add.reduceat(bars.volume, starts),
     )
-    return bars_from(columns, bars.symbol, timeframe)
+    duration = parse_timeframe(timeframe).duration
+    lasting = duration is None or duration > DAY
+    return bars_from(columns, bars.symbol, timeframe, None if lasting else bars.sessions)
 
 
 class Coarser(NamedTuple):
@@ -77,7 +86,7 @@ class Coarser(NamedTuple):
 
 
 def coarser(bars: Bars, timeframe: str) -> Coarser:
-    """Resample bars, without a calendar, and tell at which of them each coarser bar is known.
+    """Resample bars, and tell at which of them each coarser bar is known.
 
     Raises
     ------
@@ -87,18 +96,38 @@ def coarser(bars: Bars, timeframe: str) -> Coarser:
         A bar begins in a span that one before it has lasted to the end of, so that the timeframe of the bars
         is wrong, and it can't be told when a span ends.
     """
-    coarse, finer = resampled(bars, timeframe), parse_timeframe(bars.timeframe)
-    own = np.searchsorted(coarse.time, bars.time, side="right") - 1
-    complete = _ends(bars.time, finer) >= _ends(coarse.time, parse_timeframe(timeframe))[own]
+    spans = _spans(bars, timeframe)
+    coarse = _aggregated(bars, spans, timeframe)
+    own = np.cumsum(np.diff(spans, prepend=spans[0]) != 0)
+    complete = (
+        _closes(bars.time, bars.timeframe, bars.sessions)
+        >= (_closes(coarse.time, timeframe, bars.sessions)[own])
+    )
     late = complete[:-1] & (own[1:] == own[:-1])
     if late.any():
         bar = int(np.argmax(late))
         raise DataError(
-            f"{bars.symbol}: the bar of {finer.name} at {iso_time(bars.time[bar])} lasts to the end of its "
-            f"{timeframe}, but another one follows there at {iso_time(bars.time[bar + 1])}. "
+            f"{bars.symbol}: the bar of {bars.timeframe} at {iso_time(bars.time[bar])} lasts to the end of "
+            f"its {timeframe}, but another one follows there at {iso_time(bars.time[bar + 1])}. "
             "Correct `timeframe`."
         )
     return Coarser(coarse, np.where(complete, own, own - 1))
+
+
+def _closes(starts: Int64, timeframe: str, sessions: SessionsLoaded | None) -> Int64:
+    """Return when bars close that begin at these times."""
+    parsed = parse_timeframe(timeframe)
+    ends = _ends(starts, parsed)
+    if sessions is None:
+        return ends
+    if parsed.duration is not None and parsed.duration < DAY:
+        session = np.searchsorted(sessions.opens, starts, side="right") - 1
+        pause = sessions.break_start[session]
+        return np.minimum(ends, np.where(starts < pause, pause, sessions.closes[session]))
+    following = np.searchsorted(sessions.day, ends)
+    # Which session is the last of a week is known only as far as the sessions after it are.
+    known = (following < sessions.day.size) | (parsed.duration == DAY)
+    return np.where(known, sessions.closes[following - 1], NEVER)
 
 
 def _ends(starts: Int64, timeframe: Timeframe) -> Int64:
@@ -122,16 +151,18 @@ def _require_multiple(finer: Timeframe, coarser: Timeframe) -> None:
         )
 
 
-def _spans(bars: Bars, coarser: Timeframe, calendar: TradingCalendar | None) -> Int64:
+def _spans(bars: Bars, timeframe: str) -> Int64:
     """Return the beginning of the span of each bar."""
-    time = bars.time
+    coarser = parse_timeframe(timeframe)
+    _require_multiple(parse_timeframe(bars.timeframe), coarser)
+    time, sessions = bars.time, bars.sessions
     anchors = time // DAY * DAY
-    if calendar is not None:
-        session = calendar.sessions(bars)
-        intraday = (parse_timeframe(bars.timeframe).duration or DAY) < DAY
-        anchors = calendar.anchors(time, session) if intraday else calendar.day[session]
+    if sessions is not None:
+        session = session_numbers(bars, sessions)
+        late = time >= sessions.break_end[session]
+        anchors = np.where(late, sessions.break_end[session], sessions.opens[session])
         if coarser.duration is None or coarser.duration >= DAY:
-            time = calendar.day[session]
+            time = sessions.day[session]
     if coarser.duration is None:
         months = time.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
         firsts = (months // _months(coarser) * _months(coarser)).astype("datetime64[M]")

@@ -78,9 +78,10 @@ class References:
     def _missing_bars(self) -> Iterator[Violation]:
         for feed, address in self._feeds.items():
             rows = self._end_of(feed.stream)[0].rows
-            if rows != feed.rows:
+            if rows != feed.rows + feed.sessions:
+                named = f"{feed.rows} bars" + (f" and {feed.sessions} sessions" if feed.sessions else "")
                 yield Violation(
-                    address, "feed", f"{feed.rows} bars must be in the stream {feed.stream}; found {rows}."
+                    address, "feed", f"{named} must be in the stream {feed.stream}; found {rows}."
                 )
 
     def _phase_end(self, address: str, event: PhaseEnd) -> Iterator[Violation]:

@@ -12,6 +12,7 @@ from ...domain.events import (
     PhaseFailed,
     PhaseReused,
     PhaseSkipped,
+    SessionsLoaded,
     WorkflowCompleted,
     WorkflowStarted,
 )
@@ -74,9 +75,9 @@ class BarsAudit:
         self._digests: list[bytes] = []
 
     def take(self, recorded: Recorded, event: Event) -> Iterator[Violation]:
-        """Check that the event holds bars."""
-        if not isinstance(event, BarsLoaded):
-            message = f"a stream of bars must hold nothing else; found {recorded.topic}."
+        """Check that the event holds bars or their sessions."""
+        if not isinstance(event, BarsLoaded | SessionsLoaded):
+            message = f"a stream of bars must hold nothing but them and sessions; found {recorded.topic}."
             yield Violation(recorded.address, "start", message)
         self._digests.append(content_digest(recorded.topic, recorded.payload))
 

@@ -5,8 +5,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ...domain.errors import ConfigurationError, UnknownNameError
-from .section import Section
-from .sections import TAGS
+from .section import TAGS, Section
 
 SectionT = TypeVar("SectionT", bound=Section)
 

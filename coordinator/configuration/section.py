@@ -3,6 +3,9 @@
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+TAGS = ("<section>", "<value>")
+"""Steps in the paths of pydantic's errors that no configuration has."""
+
 
 class Section(BaseModel):
     """Base of all sections: immutable, and every key is known."""
@@ -16,3 +19,8 @@ class Section(BaseModel):
     def _text(self, exclude: set[str]) -> str:
         plain = self.model_dump(mode="json", exclude_none=True, exclude=exclude)
         return msgspec.json.encode(plain, order="deterministic").decode()
+
+
+def section_tag(raw: object) -> str:
+    """Tell, of what may be a section or a plain value, which of them it is."""
+    return TAGS[0] if isinstance(raw, dict | Section) else TAGS[1]

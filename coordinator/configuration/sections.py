@@ -5,9 +5,7 @@ own sections of the same names.
 """
 
 import re
-from datetime import date
 from math import isfinite
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -18,9 +16,10 @@ from .classifier_section import ClassifierSection
 from .convergence_section import ConvergenceSection
 from .course_section import CourseSection as CourseSection
 from .course_section import RepeatSection as RepeatSection
+from .data_section import DataSection as DataSection
 from .ensemble_section import EnsembleSection
 from .resources_section import ResourcesSection
-from .section import Section
+from .section import TAGS, Section, section_tag
 from .validation_sections import CrossValidationSection, WalkForwardSection
 
 OPTIONAL = frozenset(
@@ -45,8 +44,6 @@ OPTIONAL = frozenset(
 )
 """Sections that only some types of phase use."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-TAGS = ("<range>", "<values>")
-"""Steps in the paths of pydantic's errors that no configuration has."""
 
 
 def _name(value: object) -> object:
@@ -73,46 +70,6 @@ def _value(value: object) -> object:
 Name = Annotated[str, BeforeValidator(_name)]
 PhaseName = Annotated[str, BeforeValidator(_phase_name)]
 Value = Annotated[Scalar, BeforeValidator(_value)]
-
-
-class DataSection(Section):
-    """Which bars to read: those of one `file`, or `files` by symbol, which share one account.
-
-    Bars of the `timeframe` that files have may be `resample`d to a coarser one, and must lie in the sessions
-    of a `calendar` if one is named. `start` and `end` bound the bars that are traded, both days included.
-    """
-
-    file: str = ""
-    symbol: str = ""
-    files: dict[str, str] = Field({})
-    timeframe: str = "1d"
-    resample: str = ""
-    calendar: str = ""
-    start: date | None = None
-    end: date | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if bool(self.file) == bool(self.files):
-            found = "both" if self.file else "neither"
-            raise ValueError(f"name either one `file`, or `files` by symbol; it has {found}")
-        if self.files and self.symbol:
-            raise ValueError("`symbol` names that of `file`; the keys of `files` are symbols themselves")
-        if not all(symbol and file for symbol, file in self.files.items()):
-            raise ValueError("`files` must map symbols to files, none of them empty")
-        return self
-
-    @property
-    def traded_timeframe(self) -> str:
-        """The timeframe of the bars that are traded."""
-        return self.resample or self.timeframe
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """The file of each symbol, in the order in which phases number their symbols: by name."""
-        if self.files:
-            return {symbol: self.files[symbol] for symbol in sorted(self.files)}
-        return {self.symbol or Path(self.file).name.partition(".")[0].upper(): self.file}
 
 
 class CommissionSection(Section):
@@ -256,12 +213,9 @@ class RangeSection(Section):
         return self
 
 
-def _tag(raw: object) -> str:
-    return TAGS[0] if isinstance(raw, dict | RangeSection) else TAGS[1]
-
-
 Searched = Annotated[
-    Annotated[RangeSection, Tag(TAGS[0])] | Annotated[tuple[Value, ...], Tag(TAGS[1])], Discriminator(_tag)
+    Annotated[RangeSection, Tag(TAGS[0])] | Annotated[tuple[Value, ...], Tag(TAGS[1])],
+    Discriminator(section_tag),
 ]
 
 

@@ -1,24 +1,32 @@
-"""Trading calendars of exchanges, from the library ``exchange_calendars``, which is an extra."""
+"""The sessions of exchanges, from the library ``exchange_calendars``, which is an extra."""
 
 import warnings
 from functools import lru_cache
 
 import numpy as np
+from msgspec import structs
 
 from ...domain.bars import Bars, iso_day
 from ...domain.errors import ConfigurationError, DataError, UnknownNameError
-from ...domain.trading_calendar import TradingCalendar
+from ...domain.events import SessionsLoaded
+from ...domain.trading_calendar import require_sessions
+from ..configuration.data_section import Calendar
+
+BEFORE, AFTER = 7, 14
+"""Days before the first bar and after the last whose sessions are read: across holidays at a month's end."""
 
 
-def trading_calendar(name: str, bars: Bars) -> TradingCalendar:
-    """Return the sessions of an exchange around bars.
+def with_sessions(bars: Bars, calendar: Calendar, source: str, first_row: int = 1) -> Bars:
+    """Return bars with the sessions of their exchange, in which they must lie; without one as they are.
 
     Parameters
     ----------
-    name
-        As the library calls it: a market identifier code such as ``XNYS``, or ``24/7``.
     bars
-        The sessions reach from some days before the first to some days after the last.
+        At most a day long.
+    calendar
+        As the library calls it: a market identifier code such as ``XNYS``, or ``24/7``.
+    source, first_row
+        For messages: the file, and the number that an editor shows beside the first bar.
 
     Raises
     ------
@@ -27,24 +35,29 @@ def trading_calendar(name: str, bars: Bars) -> TradingCalendar:
     UnknownNameError
         It knows no such exchange.
     DataError
-        It does not know the exchange's sessions at the time of the bars.
+        It does not know the exchange's sessions at the time of the bars, or one lies in no session.
     """
-    return _sessions(name, iso_day(bars.time[0]), iso_day(bars.time[-1]))
+    if not calendar.name:
+        return bars
+    sessions = _sessions(calendar, iso_day(bars.time[0]), iso_day(bars.time[-1]))
+    require_sessions(bars, sessions, calendar.name, source, first_row)
+    return structs.replace(bars, sessions=sessions)
 
 
 @lru_cache(maxsize=8)
-def _sessions(name: str, first: str, last: str) -> TradingCalendar:
+def _sessions(calendar: Calendar, first: str, last: str) -> SessionsLoaded:
+    name, where = calendar
     try:
         import exchange_calendars
         from exchange_calendars.errors import CalendarError
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            "data.calendar needs the library exchange_calendars: pip install admf[calendars]"
+            f"{where} needs the library exchange_calendars: pip install admf[calendars]"
         ) from error
     known = exchange_calendars.get_calendar_names()
     if name not in known:
-        raise UnknownNameError("calendar", name, known, "data.calendar")
-    start, end = (np.datetime64(day) + days for day, days in ((first, -7), (last, 7)))
+        raise UnknownNameError("calendar", name, known, where)
+    start, end = np.datetime64(first) - BEFORE, np.datetime64(last) + AFTER
     try:
         with warnings.catch_warnings():
             # The library calls what pandas is going to remove.
@@ -52,7 +65,7 @@ def _sessions(name: str, first: str, last: str) -> TradingCalendar:
             schedule = exchange_calendars.get_calendar(name, start=str(start), end=str(end)).schedule
     except (CalendarError, ValueError) as error:
         raise DataError(
-            f"data.calendar: the sessions of {name} must be known from {first} to {last}, found: {error} "
+            f"{where}: the sessions of {name} must be known from {first} to {last}, found: {error} "
             "State a later `data.start`, cut the file, or leave out the calendar."
         ) from error
     closes = schedule["close"].astype("int64").to_numpy()
@@ -62,4 +75,4 @@ def _sessions(name: str, first: str, last: str) -> TradingCalendar:
     }
     opens = schedule["open"].astype("int64").to_numpy()
     day = schedule.index.astype("datetime64[ns]").astype("int64").to_numpy()
-    return TradingCalendar(name, day, opens, closes, breaks["break_start"], breaks["break_end"])
+    return SessionsLoaded(day=day, opens=opens, closes=closes, **breaks)

@@ -8,8 +8,8 @@ from ...domain.bars import Bars, Window
 from ...domain.errors import ConfigurationError, DataError
 from ...domain.panel import Panel
 from ...domain.resampling import resampled
-from ..configuration.sections import DataSection, PhaseSection
-from .calendars import trading_calendar
+from ..configuration.data_section import Calendar, DataSection
+from ..configuration.sections import PhaseSection
 from .frames import Frames, frame_bars
 from .market_data import find_data_file, load_bars
 
@@ -31,7 +31,7 @@ class DataFiles:
     def __init__(self, folder: Path, frames: Frames | None = None) -> None:
         self._folder = folder
         self._frames = frames or {}
-        self._bars: dict[tuple[Path, str, str, str, str], Bars] = {}
+        self._bars: dict[tuple[Path, str, str, Calendar, str], Bars] = {}
 
     def panel(self, section: PhaseSection) -> tuple[Panel, Window]:
         """Return all bars of a phase's files, and the window of those that it trades.
@@ -60,12 +60,12 @@ class DataFiles:
 
     def _loaded(self, data: DataSection, symbol: str, file: str) -> Bars:
         path = Path(file) if file in self._frames else find_data_file(file, (self._folder,))
-        key = (path, symbol, data.timeframe, data.calendar, data.resample)
+        calendar = data.calendars[symbol]
+        key = (path, symbol, data.timeframe, calendar, data.resample)
         if key not in self._bars:
             if file in self._frames:
-                bars = frame_bars(self._frames[file], file, symbol, data.timeframe, data.calendar)
+                bars = frame_bars(self._frames[file], file, symbol, data.timeframe, calendar)
             else:
-                bars = load_bars(path, symbol, data.timeframe, data.calendar)
-            calendar = trading_calendar(data.calendar, bars) if data.calendar else None
-            self._bars[key] = resampled(bars, data.resample, calendar) if data.resample else bars
+                bars = load_bars(path, symbol, data.timeframe, calendar)
+            self._bars[key] = resampled(bars, data.resample) if data.resample else bars
         return self._bars[key]

@@ -7,8 +7,8 @@ import numpy as np
 from ...domain.bars import Bars, checked_bars
 from ...domain.errors import DataError
 from ...domain.events import BarsLoaded, Float64, Int64
-from ...domain.trading_calendar import require_sessions
-from .calendars import trading_calendar
+from ..configuration.data_section import NO_CALENDAR, Calendar
+from .calendars import with_sessions
 from .market_data import COLUMNS
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ Frames = dict[str, "pd.DataFrame"]
 """Data frames by the names under which a workflow's `data` refers to them, as it refers to files."""
 
 
-def frame_bars(frame: "pd.DataFrame", name: str, symbol: str, timeframe: str, calendar: str = "") -> Bars:
+def frame_bars(
+    frame: "pd.DataFrame", name: str, symbol: str, timeframe: str, calendar: Calendar = NO_CALENDAR
+) -> Bars:
     """Take bars from a data frame, one per row, oldest first; it is copied.
 
     Columns are found by name in any case, as in files: open, high, low, close, and volume, which is zero
@@ -48,9 +50,7 @@ def frame_bars(frame: "pd.DataFrame", name: str, symbol: str, timeframe: str, ca
             prices[column] = _numbers(frame[given], name)
     columns, source = BarsLoaded(time=time, **prices), f"data frame {name!r}"
     bars = checked_bars(columns, symbol=symbol, timeframe=timeframe, source=source, first_row=0)
-    if calendar:
-        require_sessions(bars, trading_calendar(calendar, bars), source, 0)
-    return bars
+    return with_sessions(bars, calendar, source, 0)
 
 
 def _times(values: "pd.Series | pd.Index", name: str) -> Int64:

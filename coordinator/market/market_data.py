@@ -17,8 +17,8 @@ from ...configs import data as bundled_data
 from ...domain.bars import Bars, checked_bars, more_rows, parse_timeframe
 from ...domain.errors import DataError
 from ...domain.events import BarsLoaded, Bool
-from ...domain.trading_calendar import require_sessions
-from .calendars import trading_calendar
+from ..configuration.data_section import NO_CALENDAR, Calendar
+from .calendars import with_sessions
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -70,7 +70,7 @@ def _data_files(folder: Path) -> list[str]:
     return [name.removesuffix(".gz") for name in names]
 
 
-def load_bars(path: Path, symbol: str, timeframe: str, calendar: str = "") -> Bars:
+def load_bars(path: Path, symbol: str, timeframe: str, calendar: Calendar = NO_CALENDAR) -> Bars:
     """Read bars from a file, and refuse the file if anything in it is doubtful.
 
     A file is CSV (comma, UTF-8, may be compressed with gzip) or Parquet, with one row per bar, oldest first.
@@ -83,7 +83,7 @@ def load_bars(path: Path, symbol: str, timeframe: str, calendar: str = "") -> Ba
       their number of digits, so not before March 1973. A time without a zone is UTC, one with a zone becomes
       UTC; a file has zones everywhere or nowhere.
     - Numbers have a decimal point and no thousands separator.
-    - Every bar lies in a session of ``calendar``, if one is named; see `TradingCalendar.sessions`.
+    - Every bar lies in a session of ``calendar``, if one is named; see `session_numbers`.
 
     Raises
     ------
@@ -112,9 +112,7 @@ def load_bars(path: Path, symbol: str, timeframe: str, calendar: str = "") -> Ba
     bars = checked_bars(
         columns, symbol=symbol, timeframe=timeframe, source=str(path), first_row=table.first_row
     )
-    if calendar:
-        require_sessions(bars, trading_calendar(calendar, bars), str(path), table.first_row)
-    return bars
+    return with_sessions(bars, calendar, str(path), table.first_row)
 
 
 class _Table(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ...domain.bars import Bars, Window, bars_from, bars_loaded
 from ...domain.columns import joined, rows
 from ...domain.errors import ConflictError, NotFoundError
-from ...domain.events import BarsLoaded, Feed
+from ...domain.events import BarsLoaded, Feed, SessionsLoaded
 from ...domain.panel import Panel
 from ...eventstore.codec import encode, event_digest
 from ...eventstore.hashing import digest
@@ -48,7 +48,13 @@ class MarketLog:
             except ConflictError:
                 # The stream is named after its content: whoever came first wrote the same bars.
                 head = self._store.head(stream)
-        feed = Feed(symbol=bars.symbol, timeframe=bars.timeframe, stream=stream, rows=head.rows)
+        feed = Feed(
+            symbol=bars.symbol,
+            timeframe=bars.timeframe,
+            stream=stream,
+            rows=len(bars),
+            sessions=bars.sessions.day.size if bars.sessions else 0,
+        )
         self._bars[feed] = bars
         return feed
 
@@ -84,13 +90,20 @@ def stored_bars(store: EventStore, feed: Feed) -> Bars:
     NotFoundError
         The log does not hold all of them.
     """
-    parts = [event for recorded in store.read(feed.stream) if isinstance(event := recorded.event, BarsLoaded)]
-    if not parts or sum(part.time.size for part in parts) != feed.rows:
+    events = [recorded.event for recorded in store.read(feed.stream)]
+    parts = [event for event in events if isinstance(event, BarsLoaded)]
+    sessions = next((event for event in events if isinstance(event, SessionsLoaded)), None)
+    if (sum(part.time.size for part in parts), sessions.day.size if sessions else 0) != (
+        feed.rows,
+        feed.sessions,
+    ):
         raise NotFoundError(f"the log must hold {feed.rows} bars in the stream {feed.stream}, and does not.")
-    return bars_from(joined(parts), feed.symbol, feed.timeframe)
+    return bars_from(joined(parts), feed.symbol, feed.timeframe, sessions)
 
 
-def _chunks(bars: Bars) -> Iterator[BarsLoaded]:
+def _chunks(bars: Bars) -> Iterator[BarsLoaded | SessionsLoaded]:
     whole = bars_loaded(bars)
     for start in range(0, len(bars), CHUNK):
         yield rows(whole, start, start + CHUNK)
+    if bars.sessions is not None:
+        yield bars.sessions

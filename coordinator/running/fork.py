@@ -9,8 +9,9 @@ from ...domain.errors import ConfigurationError, ConflictError, NotFoundError
 from ...domain.events import Feed, PhaseReused, WorkflowForked
 from ...domain.panel import Panel
 from ...eventstore.store import EventStore
+from ..configuration.data_section import Calendar, DataSection
 from ..configuration.references import REFERENCE
-from ..configuration.sections import DataSection, PhaseSection
+from ..configuration.sections import PhaseSection
 from ..market.data_files import DataFiles
 from ..market.market_log import MarketLog
 from ..streams.differences import settings
@@ -149,5 +150,5 @@ def _require_unchanged(run: str, old: dict[str, object], new: dict[str, object],
             )
 
 
-def _source(data: DataSection | None) -> tuple[dict[str, str], str, str, str] | None:
-    return (data.sources, data.timeframe, data.resample, data.calendar) if data else None
+def _source(data: DataSection | None) -> tuple[dict[str, str], str, str, dict[str, Calendar]] | None:
+    return (data.sources, data.timeframe, data.resample, data.calendars) if data else None

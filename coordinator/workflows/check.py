@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from ...domain.bars import DAY, Window, gaps, iso_time, parse_timeframe
+from ...domain.bars import Window, gaps, iso_time
 from ...domain.errors import ConfigurationError
 from ...domain.features import feature_table
 from ...domain.panel import Panel
@@ -13,7 +13,6 @@ from ...domain.trading_calendar import missing_sessions
 from ..configuration.references import referred
 from ..configuration.resources_section import ResourcesSection
 from ..configuration.sections import PhaseSection
-from ..market.calendars import trading_calendar
 from ..market.data_files import DataFiles
 from ..phases import PHASES
 from ..phases.ensemble import require_regimes_of
@@ -144,25 +143,22 @@ def _require_memory(
 
 def _gap_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[str]:
     """Tell where bars are missing: by the calendar, where one is named, else by a guess."""
-    calendar = section.data.calendar if section.data else ""
-    duration = parse_timeframe(panel.bars[0].timeframe).duration
-    if calendar and duration is not None and duration <= DAY:
-        missing = {
-            bars.symbol: missing_sessions(bars, trading_calendar(calendar, bars)) for bars in panel.bars
-        }
-        return [
-            f"{symbol}: {len(days)} sessions of {calendar} have no bars: {', '.join(days[:NAMED])}"
-            f"{', ...' if len(days) > NAMED else '.'}"
-            for symbol, days in missing.items()
-            if days
-        ]
-    return [
-        f"{bars.symbol}: {gap.missing} bars seem to be missing between "
-        f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."
-        for bars in panel.head(window.stop).bars
-        for gap in gaps(bars)
-        if gap.next_time >= panel.time[window.first]
-    ]
+    calendars = section.data.calendars if section.data else {}
+    warnings = []
+    for bars, visible in zip(panel.bars, panel.head(window.stop).bars, strict=True):
+        if bars.sessions is None:
+            warnings += [
+                f"{bars.symbol}: {gap.missing} bars seem to be missing between "
+                f"{iso_time(gap.previous_time)} and {iso_time(gap.next_time)}."
+                for gap in gaps(visible)
+                if gap.next_time >= panel.time[window.first]
+            ]
+        elif days := missing_sessions(bars, bars.sessions):
+            warnings.append(
+                f"{bars.symbol}: {len(days)} sessions of {calendars[bars.symbol].name} have no bars: "
+                f"{', '.join(days[:NAMED])}{', ...' if len(days) > NAMED else '.'}"
+            )
+    return warnings
 
 
 def _idle_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[str]:

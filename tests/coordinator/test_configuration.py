@@ -10,6 +10,7 @@ from admf.coordinator.configuration.analysis_sections import (
 )
 from admf.coordinator.configuration.classifier_section import ClassifierSection, FitSection
 from admf.coordinator.configuration.convergence_section import ConvergenceSection
+from admf.coordinator.configuration.data_section import FileSection
 from admf.coordinator.configuration.ensemble_section import EnsembleSection
 from admf.coordinator.configuration.reading import read_section
 from admf.coordinator.configuration.sections import (
@@ -41,6 +42,7 @@ SECTIONS = {
     "A phase": PhaseSection,
     "`repeat`": RepeatSection,
     "`data`": DataSection,
+    "`data.files.<symbol>`": FileSection,
     "`execution`": ExecutionSection,
     "`execution.commission`": CommissionSection,
     "`execution.slippage`": SlippageSection,

@@ -8,13 +8,15 @@ import pytest
 from admf import Coordinator
 from admf.coordinator.audit.explanation import explain
 from admf.coordinator.audit.verification import verify_workspace
-from admf.coordinator.market.calendars import trading_calendar
+from admf.coordinator.configuration.data_section import Calendar
 from admf.coordinator.market.data_files import DataFiles
 from admf.coordinator.market.market_data import find_data_file, load_bars
 from admf.coordinator.workflows.check import check_workflow
 from admf.coordinator.workflows.loading import load_workflow, resolved_workflow
 from admf.domain.bars import MINUTE, Bars, iso_time
 from admf.domain.errors import ConfigurationError, DataError, UnknownNameError
+from admf.domain.trading_calendar import session_numbers
+from msgspec import structs
 
 HALF_HOURS = {
     "data": {"file": "half_hours.csv", "timeframe": "30m", "resample": "1h", "calendar": "XNYS"},
@@ -136,17 +138,16 @@ def test_a_strategy_sees_days_while_it_trades_half_hours(half_hours):
         )
         phase = result.phase("backtest")
         signals = phase.signals()
-        # Of a day that ends at 16:00 in New York nothing is known before midnight in UTC has passed.
-        begin = {"13:30", "14:30"}
-        assert {f"{time:%H:%M}" for time in signals["time"]} <= begin
+        # A day is known at the close of its last half hour, at 16:00 in New York, and not before.
+        assert {f"{time:%H:%M}" for time in signals["time"]} == {"19:30", "20:30"}
         assert 2 < len(signals) < len(days()) / 2
         explained = explain(store, f"{phase.stream}#{signals['n'].iloc[1]}")
         days_seen = explained.causes[0]
         assert days_seen.title == "feature fast = sma(period=3) of 1d"
         at = days().index(signals["time"].iloc[1].date())
         closes = [float(row.split(",")[4]) for row in half_hours][12::13]
-        assert days_seen.values["close"] == closes[at - 1]
-        assert days_seen.values["value"] == pytest.approx(np.mean(closes[at - 3 : at]), rel=1e-12)
+        assert days_seen.values["close"] == closes[at]
+        assert days_seen.values["value"] == pytest.approx(np.mean(closes[at - 2 : at + 1]), rel=1e-12)
         assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"]
         assert verify_workspace(coordinator.workspace).violations == ()
 
@@ -214,21 +215,17 @@ def test_sessions_without_bars_are_named_before_a_run(half_hours, folder):
 
 def test_the_bundled_bars_are_those_of_all_sessions(folder):
     for name in ("sp500.csv", "nasdaq.csv"):
-        bars = load_bars(find_data_file(name), "INDEX", "1d", "XNYS")
-        calendar = trading_calendar("XNYS", bars)
-        sessions = calendar.sessions(bars)
-        assert (np.diff(sessions) == 1).all()
+        bars = load_bars(find_data_file(name), "INDEX", "1d", Calendar("XNYS", "data.calendar"))
+        assert (np.diff(session_numbers(bars, bars.sessions)) == 1).all()
 
 
 def test_breaks_and_short_sessions_are_those_of_the_exchange(folder):
     """In Hong Kong (hkex.com.hk) 9:30 to 12:00 and 13:00 to 16:00 at UTC+8; to 12:00 on Christmas Eve."""
     write(folder / "hk.csv", [f"2019-12-{day},1,1,1,1,1" for day in (23, 24, 27)])
-    bars = load_bars(folder / "hk.csv", "HK", "1d", "XHKG")
-    calendar = trading_calendar("XHKG", bars)
-    first, last = calendar.sessions(bars)[[0, -1]]
-    found = [
-        [iso_time(column[session])[5:16] for column in calendar[1:]] for session in range(first, last + 1)
-    ]
+    bars = load_bars(folder / "hk.csv", "HK", "1d", Calendar("XHKG", "data.calendar"))
+    first, last = session_numbers(bars, bars.sessions)[[0, -1]]
+    columns = structs.astuple(bars.sessions)
+    found = [[iso_time(column[session])[5:16] for column in columns] for session in range(first, last + 1)]
     assert found == [
         ["12-23", "12-23T01:30", "12-23T08:00", "12-23T04:00", "12-23T05:00"],
         ["12-24", "12-24T01:30", "12-24T04:00", "12-24T04:00", "12-24T04:00"],

@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 from admf.domain.bars import DAY, HOUR, MINUTE, Bars, iso_time
 from admf.domain.errors import ConfigurationError, DataError
+from admf.domain.events import SessionsLoaded
 from admf.domain.features import FEATURES, compute_feature, feature, feature_inputs, feature_table
 from admf.domain.perturbation import PERTURBATIONS
 from admf.domain.resampling import coarser, resampled
-from admf.domain.trading_calendar import TradingCalendar, missing_sessions, require_sessions
+from admf.domain.trading_calendar import missing_sessions, require_sessions, session_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 SERIES = ("open", "high", "low", "close", "volume")
 START = int(np.datetime64("2019-12-27T00:00", "ns").astype(np.int64))
@@ -88,13 +90,12 @@ def at(text: str) -> int:
 
 
 @pytest.fixture
-def calendar() -> TradingCalendar:
+def sessions() -> SessionsLoaded:
     """Two sessions with a break, 01:30 to 08:00 UTC, and a short one without, as in Hong Kong."""
     day = np.array([at("2019-12-23"), at("2019-12-24"), at("2019-12-27")])
     opens = day + 90 * MINUTE
     closes = day + np.array([8 * HOUR, 4 * HOUR, 8 * HOUR])
-    return TradingCalendar(
-        name="XHKG",
+    return SessionsLoaded(
         day=day,
         opens=opens,
         closes=closes,
@@ -103,20 +104,20 @@ def calendar() -> TradingCalendar:
     )
 
 
-def session_bars(calendar: TradingCalendar, step: int = 10 * MINUTE) -> Bars:
+def session_bars(sessions: SessionsLoaded, step: int = 10 * MINUTE) -> Bars:
     time = np.concatenate(
         [
             np.arange(opens, closes, step)
-            for opens, closes in zip(calendar.opens, calendar.closes, strict=True)
+            for opens, closes in zip(sessions.opens, sessions.closes, strict=True)
         ]
     )
     bars = walk((time - START) // MINUTE, "10m")
-    inside = np.flatnonzero(calendar.sessions(bars) >= 0)
-    return walk(((time - START) // MINUTE)[inside], "10m")
+    inside = np.flatnonzero(session_numbers(bars, sessions) >= 0)
+    return structs.replace(walk(((time - START) // MINUTE)[inside], "10m"), sessions=sessions)
 
 
-def test_hours_are_counted_from_the_open_and_from_the_end_of_the_break(calendar):
-    found = resampled(session_bars(calendar), "1h", calendar)
+def test_hours_are_counted_from_the_open_and_from_the_end_of_the_break(sessions):
+    found = resampled(session_bars(sessions), "1h")
     assert [iso_time(time) for time in found.time] == [
         *(f"2019-12-23T{hour}:00" for hour in ("01:30", "02:30", "03:30", "05:00", "06:00", "07:00")),
         *(f"2019-12-24T{hour}:00" for hour in ("01:30", "02:30", "03:30")),
@@ -124,17 +125,36 @@ def test_hours_are_counted_from_the_open_and_from_the_end_of_the_break(calendar)
     ]
 
 
-def test_a_day_is_one_bar_of_a_session(calendar):
-    bars = session_bars(calendar)
-    found = resampled(bars, "1d", calendar)
-    assert found.time.tolist() == calendar.day.tolist()
+def test_a_day_is_one_bar_of_a_session(sessions):
+    bars = session_bars(sessions)
+    found = resampled(bars, "1d")
+    assert found.time.tolist() == sessions.day.tolist()
     np.testing.assert_allclose(found.volume.sum(), bars.volume.sum())
-    assert resampled(bars, "1w", calendar).time.tolist() == [at("2019-12-23")]
+    weeks = resampled(bars, "1w")
+    assert weeks.time.tolist() == [at("2019-12-23")]
+    assert (found.sessions, weeks.sessions) == (sessions, None)
 
 
-def test_bars_outside_of_sessions_are_refused_with_row_and_reason(calendar):
-    bars = session_bars(calendar)
-    require_sessions(bars, calendar, "a.csv", 2)
+@pytest.mark.parametrize(
+    ("timeframe", "closes"),
+    [
+        ("3h", ["23T03:50", "23T07:50", "24T03:50", "27T03:50", "27T07:50"]),
+        ("2h", ["23T03:20", "23T03:50", "23T06:50", "23T07:50", "24T03:20", "24T03:50", "27T03:20"]),
+        ("1d", ["23T07:50", "24T03:50", "27T07:50"]),
+        # Of the week that may go on after the last session which is known, none knows the end.
+        ("1w", []),
+    ],
+)
+def test_a_coarser_bar_is_known_at_the_close_of_its_session_or_at_the_break(sessions, timeframe, closes):
+    bars = session_bars(sessions)
+    known = coarser(bars, timeframe).known
+    first = np.flatnonzero(np.diff(known, prepend=-1))
+    assert [iso_time(time)[8:16] for time in bars.time[first]][: len(closes) or None] == closes
+
+
+def test_bars_outside_of_sessions_are_refused_with_row_and_reason(sessions):
+    bars = session_bars(sessions)
+    require_sessions(bars, sessions, "XHKG", "a.csv", 2)
     for time, reason in (
         ("2019-12-23T01:20", "one from 2019-12-23T01:30:00 to 2019-12-23T08:00:00 with a break from"),
         ("2019-12-23T04:30", "with a break from 2019-12-23T04:00:00 to 2019-12-23T05:00:00"),
@@ -145,23 +165,23 @@ def test_bars_outside_of_sessions_are_refused_with_row_and_reason(calendar):
         row = int(np.searchsorted(bars.time, at(time)))
         minutes = (np.insert(bars.time, row, at(time)) - START) // MINUTE
         with pytest.raises(DataError) as caught:
-            require_sessions(walk(minutes, "10m"), calendar, "a.csv", 2)
+            require_sessions(walk(minutes, "10m"), sessions, "XHKG", "a.csv", 2)
         assert str(caught.value).startswith(f"a.csv, row {2 + row}, {time}:00: a bar must be dated inside")
         assert reason in str(caught.value)
         assert "more row" not in str(caught.value)
 
 
-def test_sessions_without_bars_are_named(calendar):
-    bars = session_bars(calendar)
-    kept = bars.time // DAY != calendar.day[1] // DAY
+def test_sessions_without_bars_are_named(sessions):
+    bars = session_bars(sessions)
+    kept = bars.time // DAY != sessions.day[1] // DAY
     without = walk((bars.time[kept] - START) // MINUTE, "10m")
-    assert missing_sessions(bars, calendar) == []
-    assert missing_sessions(without, calendar) == ["2019-12-24"]
+    assert missing_sessions(bars, sessions) == []
+    assert missing_sessions(without, sessions) == ["2019-12-24"]
 
 
-def test_a_calendar_needs_bars_of_at_most_a_day(calendar):
+def test_sessions_need_bars_of_at_most_a_day(sessions):
     with pytest.raises(ConfigurationError, match="at most a day, found 1w"):
-        calendar.sessions(walk(np.arange(3) * 60 * 24 * 7, "1w"))
+        session_numbers(walk(np.arange(3) * 60 * 24 * 7, "1w"), sessions)
 
 
 ENDS = {"5m": 5 * MINUTE, "1h": HOUR, "1d": DAY, "1w": 7 * DAY}

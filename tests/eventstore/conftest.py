@@ -26,6 +26,7 @@ from admf.domain.events import (
     PhaseStageEntered,
     PhaseStarted,
     RegimesClassified,
+    SessionsLoaded,
     SignalsEmitted,
     Trial,
     TrialsCompleted,
@@ -127,6 +128,7 @@ def every_event() -> tuple[Event, ...]:
         BarsLoaded(
             time=np.array([0, 1, 2**62]), open=prices, high=prices, low=prices, close=prices, volume=prices
         ),
+        SessionsLoaded(**dict.fromkeys(SessionsLoaded.__struct_fields__, np.array([0, -1, 2**62]))),
         SignalsEmitted(
             container=container,
             strategy=symbol,
