@@ -10,7 +10,7 @@ import msgspec
 from ..domain.errors import AdmfError
 from ..eventstore.record import Recorded
 from .fold import Fold
-from .projection import apply
+from .projection import apply, grouped
 from .recorder import DuckDBRecorder
 from .schema import create, quoted
 
@@ -92,8 +92,8 @@ def compare(recorder: DuckDBRecorder, events: Iterable[Recorded], run: str = "")
     tables = _Tables(recorder, run)
     differences: list[Difference] = []
     with tables.fresh():
-        for recorded in events:
-            differences += tables.project(recorded)
+        for group in grouped(events):
+            differences += tables.project(group)
         for table, key in KEYS.items():
             differences += tables.compare(table, key)
     return Comparison(tuple(differences), tables.rows)
@@ -121,13 +121,19 @@ class _Tables:
             connection.execute(f"USE {quoted(self._kept)}")
             connection.execute(f"DETACH {FRESH}")
 
-    def project(self, recorded: Recorded) -> Iterator[Difference]:
+    def project(self, group: list[Recorded]) -> Iterator[Difference]:
+        """Project events in one transaction; where that fails, each in its own, and name those that fail."""
         try:
             with self._recorder.transaction():
-                apply(recorded.event, recorded, self._fold)
+                for recorded in group:
+                    apply(recorded.event, recorded, self._fold)
         except (AdmfError, duckdb.Error) as error:
             self._fold = Fold(self._recorder)
-            yield Difference(recorded.address, f"{recorded.topic} can't be projected: {error}")
+            if len(group) == 1:
+                yield Difference(group[0].address, f"{group[0].topic} can't be projected: {error}")
+                return
+            for recorded in group:
+                yield from self.project([recorded])
 
     def compare(self, table: str, key: tuple[str, ...]) -> Iterator[Difference]:
         connection = self._recorder.connection

@@ -1,5 +1,6 @@
 """What each event changes in the read models."""
 
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 
 import msgspec
@@ -48,6 +49,8 @@ END_PHASE = (
     "UPDATE data.phases SET status = ?, error = ?, finished_at = make_timestamp(?) WHERE phase_key = ?"
 )
 
+GROUP = 4_000_000
+"""Logical rows that are applied in one transaction."""
 METRICS = "SELECT phase_key, container, {known} FROM columns"
 """A metric that is not defined is NULL, which aggregates pass over."""
 BARS = """
@@ -93,6 +96,20 @@ class _Stated(msgspec.Struct, frozen=True):
 
     log: str = "full"
     execution: _Execution = _Execution()
+
+
+def grouped(events: Iterable[Recorded]) -> Iterator[list[Recorded]]:
+    """Cut events into groups, each of which is to be applied in one transaction."""
+    group: list[Recorded] = []
+    rows = 0
+    for recorded in events:
+        group.append(recorded)
+        rows += recorded.rows
+        if rows >= GROUP:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group
 
 
 @singledispatch

@@ -18,7 +18,7 @@ from .answer import Answer
 from .comparison import Comparison, compare
 from .database import Database
 from .fold import Fold
-from .projection import apply
+from .projection import apply, grouped
 from .question import ask, ask_for_frame
 from .recorder import DuckDBRecorder
 from .schema import create, is_empty, is_outdated
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Is told how far a rebuild has come: the position that it reached, and the last one in the log."""
 LOG = "log"
-GROUP = 4_000_000
-"""Logical rows that are committed together; the events of two groups are in memory at a time."""
 Group = list[tuple[Event, Recorded]]
+"""Events that are committed together; those of two groups are in memory at a time."""
 
 
 class ReadModels:
@@ -144,7 +143,7 @@ class ReadModels:
     def _catch_up(self, recorder: DuckDBRecorder, progress: Progress | None = None) -> int:
         count = 0
         fold = Fold(recorder)
-        for group in _ahead(_groups(self._new_events(recorder))):
+        for group in _ahead(_decoded(self._new_events(recorder))):
             with recorder.transaction():
                 for event, recorded in group:
                     _apply(event, recorded, fold)
@@ -226,17 +225,9 @@ def _ahead(groups: Iterator[Group]) -> Iterator[Group]:
             yield group
 
 
-def _groups(events: Iterable[Recorded]) -> Iterator[Group]:
-    group: Group = []
-    rows = 0
-    for recorded in events:
-        group.append((recorded.event, recorded))
-        rows += recorded.rows
-        if rows >= GROUP:
-            yield group
-            group, rows = [], 0
-    if group:
-        yield group
+def _decoded(events: Iterable[Recorded]) -> Iterator[Group]:
+    for group in grouped(events):
+        yield [(recorded.event, recorded) for recorded in group]
 
 
 def _apply(event: Event, recorded: Recorded, fold: Fold) -> None:

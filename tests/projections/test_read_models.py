@@ -10,10 +10,13 @@ import pytest
 from admf.domain.errors import CorruptionError, StoreError
 from admf.domain.events import OrdersFilled, WorkflowCanceled, WorkflowCompleted
 from admf.eventstore.store import open_store
-from admf.projections import read_models
+from admf.projections import projection
+from admf.projections.comparison import compare
+from admf.projections.database import Database
 from admf.projections.read_models import ReadModels
 
 RUN = "workflow_20261121_101500_ab12cd34"
+STARTED = (f"{RUN}/training", "PhaseStarted")
 FIRST_BAR = datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001 - times in an answer are naive
 TABLES = (
     "runs",
@@ -195,6 +198,23 @@ def test_fills_of_a_phase_that_never_started_are_refused(models, small_run, appe
         models.catch_up()
 
 
+def test_events_that_can_not_be_projected_are_named_and_the_others_are_compared(models, small_run, tmp_path):
+    file = tmp_path / "models.duckdb"
+    with ReadModels(file, small_run) as kept:
+        kept.catch_up()
+    events = [each for each in small_run.read_all() if (each.stream, each.topic) != STARTED]
+    with Database(file, 1.0).open() as recorder:
+        found = compare(recorder, events).differences
+    unprojected = [each.address for each in found if "can't be projected" in each.message]
+    assert unprojected == [
+        each.address
+        for each in events
+        if each.stream == STARTED[0] and each.topic not in ("PhaseStageEntered", "PhaseOutputEvent")
+    ]
+    assert {each.address.split()[0] for each in found} > {"phases", "fills", "trades", "trials"}
+    assert not {each.address.split()[0] for each in found} & {"runs", "bars"}
+
+
 def test_fills_out_of_container_order_keep_their_numbers(models, small_run, append, log_groups):
     filled = log_groups[3][1][3]
     columns = {name: getattr(filled, name) for name in filled.__struct_fields__}
@@ -264,7 +284,7 @@ def test_trials_that_end_with_a_bar_that_is_not_in_the_log_are_refused(models, s
 
 
 def test_groups_of_any_size_make_the_same_rows(small_run, models, monkeypatch):
-    monkeypatch.setattr(read_models, "GROUP", 1)
+    monkeypatch.setattr(projection, "GROUP", 1)
     with ReadModels(None, small_run) as one_by_one:
         assert contents(one_by_one) == contents(models)
 
@@ -273,7 +293,7 @@ CATCH_UP_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from admf.eventstore.store import open_store
-from admf.projections import read_models, recorder
+from admf.projections import projection, read_models, recorder
 
 log, file, survived = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 insert, count = recorder.insert_rows, 0
@@ -286,7 +306,7 @@ def insert_or_die(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
 recorder.insert_rows = insert_or_die
-read_models.GROUP = 5
+projection.GROUP = 5
 read_models.ReadModels(file, open_store(log)).catch_up()
 """
 

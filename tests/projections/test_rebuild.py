@@ -11,7 +11,7 @@ import duckdb
 import pytest
 from admf.domain.errors import CorruptionError, StoreError
 from admf.eventstore.store import open_store
-from admf.projections import read_models, schema
+from admf.projections import projection, schema
 from admf.projections.read_models import ReadModels
 
 
@@ -53,7 +53,7 @@ def test_a_rebuild_makes_the_same_rows_and_leaves_nothing_else(small_run, path, 
 
 
 def test_a_rebuild_tells_how_far_it_has_come(small_run, path, monkeypatch):
-    monkeypatch.setattr(read_models, "GROUP", 10)
+    monkeypatch.setattr(projection, "GROUP", 10)
     told = []
     ReadModels(path, small_run).rebuild(lambda position, last: told.append((position, last)))
     assert len(told) > 2
@@ -62,7 +62,7 @@ def test_a_rebuild_tells_how_far_it_has_come(small_run, path, monkeypatch):
 
 
 def test_readers_are_answered_during_a_rebuild_and_see_the_old_rows(small_run, path, monkeypatch):
-    monkeypatch.setattr(read_models, "GROUP", 5)
+    monkeypatch.setattr(projection, "GROUP", 5)
     models = ReadModels(path, small_run)
     before = contents(models)
     asked = []
@@ -78,7 +78,7 @@ def test_readers_are_answered_during_a_rebuild_and_see_the_old_rows(small_run, p
 
 
 def test_rows_that_are_appended_during_a_rebuild_are_not_lost(store, append, log_groups, path, monkeypatch):
-    monkeypatch.setattr(read_models, "GROUP", 5)
+    monkeypatch.setattr(projection, "GROUP", 5)
     *groups, (stream, last) = log_groups
     for name, events in groups:
         append(store, name, events)
@@ -136,7 +136,7 @@ import duckdb, pandas, psycopg_pool
 from admf.domain import events
 from admf.eventstore import postgres, sqlite
 from admf.eventstore.store import open_store
-from admf.projections import read_models, recorder
+from admf.projections import projection, read_models, recorder
 
 insert, replace, count = recorder.insert_rows, os.replace, 0
 
@@ -160,7 +160,7 @@ def main(log, file, moment, method):
 
     recorder.insert_rows = insert_or_die
     os.replace = replace_or_die
-    read_models.GROUP = 5
+    projection.GROUP = 5
     models = read_models.ReadModels(Path(file), open_store(log))
     print("ready", flush=True)
     while True:
