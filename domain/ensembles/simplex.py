@@ -26,10 +26,13 @@ def projected(point: Float64, low: float, high: float) -> Float64:
     least, most = float(point.min()) - high, float(point.max()) - low
     for _ in range(100):
         middle = 0.5 * (least + most)
-        if np.clip(point - middle, low, high).sum() > 1.0:
+        is_last = not least < middle < most
+        if np.minimum(np.maximum(point - middle, low), high).sum() > 1.0:
             least = middle
         else:
             most = middle
+        if is_last:
+            break
     return settled(np.clip(point - most, low, high), low, high)
 
 
