@@ -167,6 +167,8 @@ def _resolved(value: object, values: Values, where: str, later: Collection[str])
 def _value(text: str, values: Values, where: str, later: Collection[str]) -> object:
     expression, has_default, default = (part.strip() for part in text.partition(":-"))
     paths = _paths(text, where)
+    if has_default and not values.keys() >= {*paths}:
+        return yaml.safe_load(default)
     try:
         if paths != (expression,):
             return calculated(expression, scalars(values), where)
