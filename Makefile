@@ -10,13 +10,13 @@ demo: .venv/installed  ## run a two-phase workflow on the bundled S&P 500 bars a
 	$(BIN)/admf run train_test
 
 test: .venv/installed-dev  ## run all tests
-	$(BIN)/pytest -q -n auto --dist loadfile
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 check: .venv/installed-dev  ## everything that must pass before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --dist loadfile
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 peers: .venv-bench/installed-small  ## install the peers that tests compare with, in an environment of their own
 

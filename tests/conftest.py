@@ -18,8 +18,10 @@ import pytest
 from admf.coordinator.workflows.templates import WORKFLOW_TEMPLATES
 
 START_TIMEOUT = 30
+MEMORY = Path("/dev/shm")
+ENOUGH_MEMORY = 8 * 2**30
 COPIES = """
-import json, os, sys, threading, traceback
+import gc, json, os, sys, threading, traceback
 
 def note(number):
     os.write(int(sys.argv[2]), b"%d\\n" % number)
@@ -27,6 +29,7 @@ def note(number):
 names = {"__name__": "copies"}
 exec(sys.argv[1], names)
 assert threading.active_count() == 1, threading.enumerate()
+gc.freeze()
 note(0)
 for line in sys.stdin:
     copy = os.fork()
@@ -92,6 +95,12 @@ class WarmProcess:
         self._process.kill()
         self._process.communicate()
         self._notes.close()
+
+
+def pytest_configure() -> None:
+    """Have temporary folders in memory, where there is enough: stores wait for the disk at each append."""
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 @pytest.fixture(autouse=True)

@@ -60,8 +60,13 @@ def main(store, fatal, moment, run, method, *arguments):
         getattr(running, method)(*(msgspec.json.decode(argument) for argument in arguments))
     print(count)
 
+search = {"algorithm": "tpe", "trials": 1, "parameters": {"cross.fast": [5, 10]}}
 with tempfile.TemporaryDirectory() as folder, coordinator.Coordinator(folder) as warming:
-    warming.execute_workflow({"strategy": "sma_crossover", "data_file": "sp500.csv", "workflow": "backtest"})
+    warming.execute_workflow({
+        "data": {"file": "sp500.csv", "end": "2000-12-31"},
+        "strategies": [{"name": "cross", "type": "sma_crossover"}],
+        "workflow": [{"name": "search", "type": "optimization", "optimization": search}],
+    })
 """
 
 
