@@ -15,6 +15,7 @@ from ...domain.topology import Containers
 from ...eventstore.codec import EncodedEvent
 from . import worker
 from .leftovers import shared_folder
+from .memory import keep_freed_memory
 from .shards import Simulation, publish
 
 Answers = Generator[list[EncodedEvent], None, None]
@@ -36,7 +37,7 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Simulates shards in threads of the current process, which share everything.
+    """Simulates shards in threads of the current process, which share everything and keep freed memory.
 
     Compiled strategies run on all processors at once. Others are called one at a time, also where several
     phases run at once: Python would hardly run them together, and nobody promised that they can be.
@@ -48,6 +49,7 @@ class InProcess:
     """
 
     def __init__(self, threads: int | None = None) -> None:
+        keep_freed_memory()
         self.workers = 1
         self._threads = threads or os.cpu_count() or 1
         self._turn = Lock()

@@ -17,6 +17,7 @@ from ...domain.errors import AdmfError, StrategyError
 from ...domain.events import Int32, TrialsCompleted
 from ...domain.topology import Containers, Legs
 from ...eventstore.codec import EncodedEvent, decode, encode
+from .memory import keep_freed_memory
 from .shards import PublishedSimulation
 
 
@@ -118,6 +119,7 @@ def _decoded(payload: bytes) -> Legs:
 
 def main() -> None:
     """Answer requests until there are no more."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # What a strategy prints must not get in between the answers.
