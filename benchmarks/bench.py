@@ -75,7 +75,7 @@ def breakdown(workload: Workload, folder: Path) -> Table:
     ]
     rows.append(("all", f"{total:.3f}", "100%"))
     title = f"Where our time goes: {workload.title}"
-    return Table(title, ("function, with what it calls outside admf", "s", "part"), rows)
+    return Table(title, ("function, with what it calls outside admf", "s of all threads", "part"), rows)
 
 
 def machine(versions: dict[str, str]) -> Table:

@@ -1,15 +1,16 @@
-"""Where the time of one warm run of ours goes, by the function of admf that is at work.
+"""Where the time of one warm run of ours goes, by the function of admf that is at work in each thread.
 
-A timer interrupts the main thread; the time since the last interruption is counted for the innermost function
-of admf on the stack, so what NumPy, compiled code, SQLite and DuckDB do counts for whoever called them.
+A thread of its own looks at all others every other millisecond, and counts the time since its last look for the
+innermost function of admf on the stack of each thread that does not wait; so what NumPy, compiled code, SQLite
+and DuckDB do counts for whoever called them. Two threads that work for a second have worked two.
 """
 
 import json
-import signal
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from threading import Event, Thread, get_ident
 from types import FrameType
 
 import admf
@@ -20,28 +21,34 @@ from .peers.protocol import Task, read_bars
 PERIOD = 0.002
 ROOT = str(Path(admf.__file__).parent)
 OUTSIDE = "benchmarks"
+WAITING = ("threading.py", "concurrent/futures/thread.py", "concurrent/futures/_base.py", "queue.py")
+"""Files whose functions wait for other threads."""
 
 
 class Clock:
-    """Counts seconds by function while it is entered."""
+    """Counts seconds of threads by function while it is entered."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
-        self._last = 0.0
+        self._ended = Event()
+        self._thread = Thread(target=self._look)
 
-    def _tick(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        now = time.perf_counter()
-        self.seconds[_place(frame)] += now - self._last
-        self._last = now
+    def _look(self) -> None:
+        last = time.perf_counter()
+        while not self._ended.wait(PERIOD):
+            now = time.perf_counter()
+            for thread, frame in sys._current_frames().items():
+                if thread != get_ident() and not frame.f_code.co_filename.endswith(WAITING):
+                    self.seconds[_place(frame)] += now - last
+            last = now
 
     def __enter__(self) -> "Clock":
-        self._last = time.perf_counter()
-        signal.signal(signal.SIGALRM, self._tick)
-        signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
+        self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        self._ended.set()
+        self._thread.join()
 
 
 def _place(frame: FrameType | None) -> str:
