@@ -1,8 +1,8 @@
 """Where the time of one warm run of ours goes, by the function of admf that is at work in each thread.
 
-A thread of its own looks at all others every other millisecond, and counts the time since its last look for the
-innermost function of admf on the stack of each thread that does not wait; so what NumPy, compiled code, SQLite
-and DuckDB do counts for whoever called them. Two threads that work for a second have worked two.
+A thread of its own looks at all others every other millisecond, and counts the time since its last look for
+the innermost function of admf on the stack of each thread that does not wait; so what NumPy, compiled code,
+SQLite and DuckDB do counts for whoever called them. Two threads that work for a second have worked two.
 """
 
 import json
