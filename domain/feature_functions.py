@@ -41,7 +41,7 @@ class FeatureFunction(msgspec.Struct, frozen=True, kw_only=True):
         Takes the columns of `inputs` and then the parameters, all by position and in the order given here;
         returns one value per bar, of which those at bars before t never depend on bars from t on.
     inputs
-        Columns of bars: those of `SERIES`, and ``time``.
+        Columns of bars: those of `SERIES`, ``time``, and ``session``, which tells their sessions apart.
     parameters
         By name.
     unit

@@ -14,6 +14,7 @@ from .errors import ConfigurationError
 from .events import Float64, Scalar
 from .feature_functions import FEATURES, LARGEST, FeatureFunction, Parameter
 from .resampling import coarser
+from .trading_calendar import sessions_of
 
 __all__ = [
     "FEATURES",
@@ -126,7 +127,7 @@ def _computed(spec: Feature, bars: Bars) -> Float64:
     arguments = [
         _number(spec, name, parameter, values[name]) for name, parameter in definition.parameters.items()
     ]
-    inputs = [getattr(bars, series) for series in definition.inputs]
+    inputs = [sessions_of(bars) if name == "session" else getattr(bars, name) for name in definition.inputs]
     return np.ascontiguousarray(definition.function(*inputs, *arguments), dtype=np.float64)
 
 

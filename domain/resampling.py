@@ -99,10 +99,8 @@ def coarser(bars: Bars, timeframe: str) -> Coarser:
     spans = _spans(bars, timeframe)
     coarse = _aggregated(bars, spans, timeframe)
     own = np.cumsum(np.diff(spans, prepend=spans[0]) != 0)
-    complete = (
-        _closes(bars.time, bars.timeframe, bars.sessions)
-        >= (_closes(coarse.time, timeframe, bars.sessions)[own])
-    )
+    closes = _closes(coarse.time, timeframe, bars.sessions)
+    complete = _closes(bars.time, bars.timeframe, bars.sessions) >= closes[own]
     late = complete[:-1] & (own[1:] == own[:-1])
     if late.any():
         bar = int(np.argmax(late))

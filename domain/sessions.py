@@ -1,7 +1,7 @@
-"""Features of the session that a bar belongs to. A session is a day in UTC; its open is its first bar.
+"""Features of the session that a bar belongs to: that of its exchange, or a day in UTC where none is known.
 
-A bar counts as dated by its beginning: the bars of the first 30 minutes are those that are dated less than 30
-minutes after the session's first. A market whose sessions cross midnight in UTC is cut there.
+The open of a session is its first bar. A bar counts as dated by its beginning: the bars of the first 30
+minutes are those that are dated less than 30 minutes after the session's first.
 """
 
 from collections.abc import Callable
@@ -15,29 +15,29 @@ from .feature_functions import register_row, table_rows
 
 GROUP = "session"
 TABLE = """
-session_first_bar | first_bar | time | | flag
+session_first_bar | first_bar | session | | flag
     1 at the first bar of the session, else 0.
-session_bar | bar | time | | bars
+session_bar | bar | session | | bars
     How many bars of the session came before: 0 at its first.
-session_minutes | minutes | time | | minutes
+session_minutes | minutes | session time | | minutes
     Minutes since the session's first bar.
-session_open | opening | time open | | price
+session_open | opening | session open | | price
     Open of the session's first bar.
-session_high | high | time high | | price
+session_high | high | session high | | price
     Highest high of the session so far, this bar's too.
-session_low | low | time low | | price
+session_low | low | session low | | price
     Lowest low of the session so far, this bar's too.
-session_vwap | vwap | time high low close volume | | price
+session_vwap | vwap | session high low close volume | | price
     Mean of the typical price since the session's first bar, by volume; plain until one is traded.
-opening_range_high | range_high | time high | minutes=30:1 | price
+opening_range_high | range_high | session time high | minutes=30:1 | price
     Highest high of the session's first minutes, as far as they have passed.
-opening_range_low | range_low | time low | minutes=30:1 | price
+opening_range_low | range_low | session time low | minutes=30:1 | price
     Lowest low of the session's first minutes, as far as they have passed.
-previous_session_high | previous_high | time high | | price
+previous_session_high | previous_high | session high | | price
     Highest high of the session before; no value in the first session.
-previous_session_low | previous_low | time low | | price
+previous_session_low | previous_low | session low | | price
     Lowest low of the session before; no value in the first session.
-previous_session_close | previous_close | time close | | price
+previous_session_close | previous_close | session close | | price
     Last close of the session before; no value in the first session.
 minute_of_day | minute_of_day | time | | minutes
     Minutes since midnight in UTC.
@@ -46,35 +46,33 @@ day_of_week | day_of_week | time | | days
 month | month | time | | months
     1 in January to 12 in December, in UTC.
 """
-_ALWAYS = DAY // MINUTE
 _MONDAY = 3  # 1970-01-01 was a Thursday
 
 
-def _starts(time: Int64) -> Bool:
+def _starts(session: Int64) -> Bool:
     """Say of each bar whether it is the first of its session."""
-    days = time // DAY
-    return np.concatenate((np.ones(min(1, days.size), np.bool_), days[1:] != days[:-1]))
+    return np.concatenate((np.ones(min(1, session.size), np.bool_), session[1:] != session[:-1]))
 
 
-def _first_bars(time: Int64) -> Int64:
+def _first_bars(session: Int64) -> Int64:
     """Return the index of the first bar of each bar's session."""
-    return np.maximum.accumulate(np.where(_starts(time), np.arange(time.size), 0))
+    return np.maximum.accumulate(np.where(_starts(session), np.arange(session.size), 0))
 
 
-def _first_bar(time: Int64) -> Float64:
-    return _starts(time).astype(np.float64)
+def _first_bar(session: Int64) -> Float64:
+    return _starts(session).astype(np.float64)
 
 
-def _bar(time: Int64) -> Float64:
-    return (np.arange(time.size) - _first_bars(time)).astype(np.float64)
+def _bar(session: Int64) -> Float64:
+    return (np.arange(session.size) - _first_bars(session)).astype(np.float64)
 
 
-def _minutes(time: Int64) -> Float64:
-    return (time - time[_first_bars(time)]) / MINUTE
+def _minutes(session: Int64, time: Int64) -> Float64:
+    return (time - time[_first_bars(session)]) / MINUTE
 
 
-def _opening(time: Int64, opens: Float64) -> Float64:
-    return opens[_first_bars(time)]
+def _opening(session: Int64, opens: Float64) -> Float64:
+    return opens[_first_bars(session)]
 
 
 @compiled
@@ -113,36 +111,36 @@ def _average(starts: Bool, values: Float64, weights: Float64) -> Float64:
     return result
 
 
-def _range_high(time: Int64, high: Float64, minutes: int) -> Float64:
-    return _highest(_starts(time), _minutes(time), high, float(minutes))
+def _range_high(session: Int64, time: Int64, high: Float64, minutes: int) -> Float64:
+    return _highest(_starts(session), _minutes(session, time), high, float(minutes))
 
 
-def _range_low(time: Int64, low: Float64, minutes: int) -> Float64:
-    return -_range_high(time, -low, minutes)
+def _range_low(session: Int64, time: Int64, low: Float64, minutes: int) -> Float64:
+    return -_range_high(session, time, -low, minutes)
 
 
-def _high(time: Int64, high: Float64) -> Float64:
-    return _range_high(time, high, _ALWAYS)
+def _high(session: Int64, high: Float64) -> Float64:
+    return _highest(_starts(session), np.zeros(high.size), high, 1.0)
 
 
-def _low(time: Int64, low: Float64) -> Float64:
-    return _range_low(time, low, _ALWAYS)
+def _low(session: Int64, low: Float64) -> Float64:
+    return -_high(session, -low)
 
 
-def _vwap(time: Int64, high: Float64, low: Float64, close: Float64, volume: Float64) -> Float64:
-    return _average(_starts(time), (high + low + close) / 3.0, volume)
+def _vwap(session: Int64, high: Float64, low: Float64, close: Float64, volume: Float64) -> Float64:
+    return _average(_starts(session), (high + low + close) / 3.0, volume)
 
 
-def _previous_high(time: Int64, high: Float64) -> Float64:
-    return _before(_starts(time), _high(time, high))
+def _previous_high(session: Int64, high: Float64) -> Float64:
+    return _before(_starts(session), _high(session, high))
 
 
-def _previous_low(time: Int64, low: Float64) -> Float64:
-    return _before(_starts(time), _low(time, low))
+def _previous_low(session: Int64, low: Float64) -> Float64:
+    return _before(_starts(session), _low(session, low))
 
 
-def _previous_close(time: Int64, close: Float64) -> Float64:
-    return _before(_starts(time), close)
+def _previous_close(session: Int64, close: Float64) -> Float64:
+    return _before(_starts(session), close)
 
 
 def _minute_of_day(time: Int64) -> Float64:

@@ -40,6 +40,11 @@ def session_numbers(bars: Bars, sessions: SessionsLoaded) -> Int64:
     return np.where(inside & (session >= 0), session, -1)
 
 
+def sessions_of(bars: Bars) -> Int64:
+    """Return a number of the session of each bar: of its exchange, or the day in UTC where none is known."""
+    return bars.time // DAY if bars.sessions is None else session_numbers(bars, bars.sessions)
+
+
 def require_sessions(
     bars: Bars, sessions: SessionsLoaded, calendar: str, source: str, first_row: int = 1
 ) -> None:

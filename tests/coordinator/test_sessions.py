@@ -159,6 +159,16 @@ def test_a_session_of_futures_begins_the_evening_before(folder):
     four = resampled(bars, "4h")
     begun = [f"{time:%H}" for time in pd.DatetimeIndex(four.time, tz="UTC").tz_convert(zone)]
     assert begun == ["17", "21", "01", "05", "09", "13"] * 10
+    np.testing.assert_array_equal(
+        value_of("previous_session_close", bars),
+        days["close"].shift().reindex(pd.Index(local.date)).to_numpy(),
+    )
+    np.testing.assert_array_equal(value_of("session_high", bars), frame["high"].groupby(local.date).cummax())
+    np.testing.assert_array_equal(value_of("session_minutes", bars), (local.hour * 60).to_numpy())
+
+
+def value_of(name: str, bars: Bars) -> np.ndarray:
+    return compute_feature(feature(name).fill({}), bars)
 
 
 MARKETS = ("XNYS", "XHKG", "CMES", "24/7")
@@ -244,6 +254,9 @@ def test_later_bars_change_no_feature_before_them(how, markets, some, part, name
         known = coarser(bars, timeframe).known
         warm = known >= (1 if template.name == "sma" else 0)
         np.testing.assert_array_equal(np.isfinite(was), warm[:cut])
+    for name in ("previous_session_high", "session_vwap", "session_minutes"):
+        was, is_ = (value_of(name, each)[:cut] for each in (bars, changed))
+        np.testing.assert_array_equal(was, is_)
 
 
 @pytest.mark.parametrize("name", MARKETS)

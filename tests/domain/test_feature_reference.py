@@ -57,8 +57,8 @@ Each distinct feature, a name with its parameters, is computed once for all the 
   bar on" never forget where the bars begin. `admf check` says how a strategy depends on that.
 - `period`, `fast`, `slow`, `signal` and the like count bars and are whole numbers.
 {swapped}
-- A session is a day in UTC, and its open is its first bar; a market whose sessions cross midnight in UTC is
-  cut there. Bars count as dated by their beginning.
+- A session is that of `data.calendar`, and a day in UTC without one; its open is its first bar. Bars
+  count as dated by their beginning.
 - Volatilities are per bar: times the square root of the bars per year, they are annual.
 - In the column *unit*, `fraction` is 0.01 for 1 %, `sign` is -1, 0 or 1, and `flag` is 0 or 1.
 """
