@@ -19,8 +19,13 @@ from .running.sequencer import RESUME, Sequencer, cancel_run
 from .simulation.executors import Executor, InProcess, ProcessPool
 from .streams.workspace import MEMORY, Workspace
 from .workflows.check import check_workflow
-from .workflows.loading import load_workflow
-from .workflows.templates import WORKFLOW_TEMPLATES, WorkflowTemplateRegistry, aggregation_of
+from .workflows.loading import described_workflow
+from .workflows.templates import (
+    WORKFLOW_TEMPLATES,
+    WorkflowTemplateRegistry,
+    aggregation_of,
+    read_workflow,
+)
 
 
 class Coordinator:
@@ -100,12 +105,13 @@ class Coordinator:
         AdmfError
             The workflow is wrong, which is found before anything is run, or one of its phases failed.
         """
-        workflow = load_workflow(source, changes if cache else (*changes, "cache=false"))
+        raw, name, folder = read_workflow(source)
+        aggregation = aggregation_of(raw)
+        workflow = described_workflow(raw, name, folder, changes if cache else (*changes, "cache=false"))
         files = DataFiles(workflow.folder, frames)
-        warnings = check_workflow(workflow, files.panel).warnings
-        aggregation, run = aggregation_of(source), new_run_id()
+        check, run = check_workflow(workflow, files.panel), new_run_id()
         self._sequencer().run(workflow, run, files)
-        return WorkflowResult(self.workspace, run, warnings, aggregation)
+        return WorkflowResult(self.workspace, run, check, aggregation)
 
     def resume_workflow(
         self, run: str, *, accept_code: bool = False, changes: Iterable[str] = ()
@@ -196,10 +202,10 @@ class Coordinator:
         """
         store = self.workspace.store
         plan, market = plan_fork(store, run, phase, changes), MarketLog(store)
-        warnings = check_workflow(plan.workflow, partial(plan.panel, market), plan.reused).warnings
+        check = check_workflow(plan.workflow, partial(plan.panel, market), plan.reused)
         fork = new_run_id()
         self._sequencer().fork(plan, fork)
-        return WorkflowResult(self.workspace, fork, warnings)
+        return WorkflowResult(self.workspace, fork, check)
 
     def result(self, run: str) -> WorkflowResult:
         """Return what came of an earlier run; an unknown one raises `NotFoundError`."""

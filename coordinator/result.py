@@ -20,6 +20,8 @@ from .streams.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .workflows.check import PhaseCheck, WorkflowCheck
+
 HEADLINE = ("total_return", "annual_return", "sharpe_ratio", "max_drawdown", "trades", "win_rate", "exposure")
 """Metrics that a summary shows, in this order."""
 FRACTIONS = frozenset({"total_return", "annual_return", "max_drawdown", "win_rate", "exposure"})
@@ -34,6 +36,9 @@ LABELS = {
 }
 """Short names of the headline metrics, for the heads of columns."""
 
+DAY = len("2000-01-01")
+"""Characters of a time that say the day."""
+
 ENDED_OTHERWISE = frozenset({"failed", "skipped"})
 """Statuses of phases that handed nothing on."""
 
@@ -47,10 +52,13 @@ class PhaseResult:
     did not take another turn, or where it was taken from.
     """
 
-    def __init__(self, workspace: Workspace, history: RunHistory, name: str) -> None:
+    def __init__(
+        self, workspace: Workspace, history: RunHistory, name: str, check: "PhaseCheck | None" = None
+    ) -> None:
         done = history.completed.get(name) or history.reused.get(name)
         self._workspace = workspace
         self._run = history.head.stream
+        self._check = check
         self.name = name
         self.stream = done.stream if done else TraceQuery(workspace.store).stream(self._run, name)
         self.executed_by, _, self.turn = self.stream.partition("/")
@@ -86,10 +94,11 @@ class PhaseResult:
     def period(self) -> tuple[str, str]:
         """First and last day that was traded, of folds out of sample; empty before it started."""
         if self.ended_well and self.output.folds:
-            first, last = self.output.folds[0].test_start, self.output.folds[-1].test_end
-            return first[: len("2000-01-01")], last[: len("2000-01-01")]
+            return self.output.folds[0].test_start[:DAY], self.output.folds[-1].test_end[:DAY]
         if self._started is None:
             return "", ""
+        if self._check:
+            return self._check.first_time[:DAY], self._check.last_time[:DAY]
         panel, window = MarketLog(self._workspace.store).window(self.section, self._started.feeds)
         return iso_day(panel.time[window.first]), iso_day(panel.time[window.stop - 1])
 
@@ -212,8 +221,8 @@ class WorkflowResult:
         Where the run is kept; it must stay open as long as the result is asked.
     run
         The run's id.
-    warnings
-        What deserved attention before the run.
+    check
+        What was known before the run, if it has just been run: its warnings, and the periods of its phases.
     aggregation
         What ``aggregated`` makes of the phases.
 
@@ -227,7 +236,7 @@ class WorkflowResult:
         self,
         workspace: Workspace,
         run: str,
-        warnings: tuple[str, ...] = (),
+        check: "WorkflowCheck | None" = None,
         aggregation: Callable[..., object] | None = None,
     ) -> None:
         self._workspace = workspace
@@ -235,9 +244,11 @@ class WorkflowResult:
         self.run = run
         self.name = history.started.name
         self.status = history.status
-        self.warnings = warnings
+        self.warnings = check.warnings if check else ()
         self._aggregation = aggregation
-        phases = [PhaseResult(workspace, history, name) for name in history.started.phases]
+        # Where a phase refers to an output, other bars may have been traded than were checked.
+        known = {each.section.name: each for each in check.phases if each.trials is not None} if check else {}
+        phases = [PhaseResult(workspace, history, name, known.get(name)) for name in history.started.phases]
         self.phases = {phase.name: phase for phase in phases if phase.type or phase.status in ENDED_OTHERWISE}
 
     def __getitem__(self, key: str) -> object:

@@ -1,41 +1,26 @@
-"""Compilation of the numeric loops, with one set of options for the whole package."""
+"""Compilation of the numeric loops, with one set of options for the whole package.
+
+Nothing of it happens before a loop is called: see `admf.domain.machine_code`.
+"""
 
 import os
 import sys
 from collections.abc import Callable
+from functools import cached_property, update_wrapper
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from types import ModuleType
-from typing import ParamSpec, TypeVar, cast
+from typing import Generic, ParamSpec, TypeVar, cast
 
-import numba
 import numpy as np
-from numba.core import event
-from numba.core.base import BaseContext
-from numba.core.caching import FunctionCache
-from numba.core.runtime import rtsys
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Number = TypeVar("Number", bool, int)
 
-
-def _skip_linear_algebra() -> None:
-    # Numba imports this from SciPy only to see that it is there, and that takes as long as numba itself.
-    # Compiled code that multiplies matrices imports it when it does.
-    name = "scipy.linalg.cython_blas"
-    if name in sys.modules:
-        return
-    sys.modules[name] = ModuleType(name)
-    try:
-        import_module("numba.np.arraymath")
-    finally:
-        del sys.modules[name]
-
-
-_skip_linear_algebra()
+MACHINE_CODE = f"{__package__}.machine_code"
+"""The module that imports numba."""
 
 
 def _cache_folder() -> Path:
@@ -51,18 +36,41 @@ CACHE_FOLDER = _cache_folder()
 """Where the machine code of these sources is kept, beside that of others."""
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
-    """Machine code on disk, loaded without what only compilation needs.
+class Compiled(Generic[P, R]):
+    """A function that is run as machine code, and may be called by other compiled code.
 
-    Numba registers all that it can compile before it even loads machine code, which takes longer than to load
-    it; it does so again before it compiles.
+    Attributes
+    ----------
+    py_func
+        The function in Python.
     """
 
-    def load_overload(self, sig: object, target_context: BaseContext) -> object:
-        import_module("numba.cpython.hashing")  # It states addresses that machine code may refer to.
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+    def __init__(self, function: Callable[P, R], *, counts_references: bool, inside: bool = False) -> None:
+        update_wrapper(self, function)
+        self.py_func = function
+        self._counts_references = counts_references
+        self._inside = inside
+
+    @cached_property
+    def dispatcher(self) -> Callable[P, R]:
+        """The function as numba knows it, with the machine code that it has so far."""
+        from .machine_code import dispatcher
+
+        return dispatcher(
+            self.py_func,
+            folder=str(CACHE_FOLDER),
+            counts_references=self._counts_references,
+            inside=self._inside,
+        )
+
+    @property
+    def _numba_type_(self) -> object:
+        """What numba takes the function for in code that it compiles."""
+        return self.dispatcher._numba_type_  # type: ignore[attr-defined]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the machine code for arguments of these types, which is loaded or made if it is not there."""
+        return self.dispatcher(*args, **kwargs)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -73,7 +81,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     nothing. Other threads run meanwhile. The machine code is kept below ``$XDG_CACHE_HOME/admf``, or
     ``~/.cache/admf``.
     """
-    return _kept(numba.njit(nogil=True, error_model="numpy", _nrt=True), function)
+    return Compiled(function, counts_references=True)
 
 
 def compiled_lean(function: Callable[P, R]) -> Callable[P, R]:
@@ -83,45 +91,22 @@ def compiled_lean(function: Callable[P, R]) -> Callable[P, R]:
     up and down, by atomic operations that all threads contend for; in the order loop that took more time than
     all the rest.
     """
-    return _kept(numba.njit(nogil=True, error_model="numpy", _nrt=False), function)
+    return Compiled(function, counts_references=False)
 
 
 def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
     """Compile, as `compiled_lean` does, a function into each place that calls it: for few, busy places."""
-    return _kept(numba.njit(nogil=True, error_model="numpy", _nrt=False, forceinline=True), function)
+    return Compiled(function, counts_references=False, inside=True)
 
 
-def _kept(compile_: Callable[[Callable[P, R]], Callable[P, R]], function: Callable[P, R]) -> Callable[P, R]:
-    dispatcher = compile_(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(CACHE_FOLDER)
-    try:
-        dispatcher._cache = _Cache(function)  # type: ignore[attr-defined]
-    finally:
-        numba.config.CACHE_DIR = before
-    return dispatcher
-
-
-class _Compilations(event.Listener):  # type: ignore[misc]
-    """Counts how many compilations are under way; loading machine code that was kept is none."""
-
-    def __init__(self) -> None:
-        self.under_way = 0
-
-    def on_start(self, _event: event.Event) -> None:
-        self.under_way += 1
-
-    def on_end(self, _event: event.Event) -> None:
-        self.under_way -= 1
-
-
-_compilations = _Compilations()
-event.register("numba:compile", _compilations)
+def import_compiler() -> None:
+    """Import what the first call of a compiled function would import; another thread may do so in advance."""
+    import_module(MACHINE_CODE)
 
 
 def is_compiling() -> bool:
     """Say whether some thread waits for machine code that was not kept, which takes up to half a minute."""
-    return _compilations.under_way > 0
+    return MACHINE_CODE in sys.modules and sys.modules[MACHINE_CODE].compilations.under_way > 0
 
 
 def constant(value: Number) -> Number:
@@ -129,9 +114,15 @@ def constant(value: Number) -> Number:
     return cast(Number, np.bool_(value) if isinstance(value, bool) else np.int64(value))
 
 
+def trailing_zeros(word: np.uint64) -> int:
+    """Count the bits below the lowest that is set; in compiled code, one instruction."""
+    return (int(word) & -int(word)).bit_length() - 1
+
+
 def is_compiled(function: object) -> bool:
-    """Say whether a function was compiled by numba, so that compiled code can call it."""
-    return hasattr(function, "py_func") and hasattr(function, "signatures")
+    """Say whether a function is compiled, by us or directly by numba, so that compiled code can call it."""
+    by_numba = hasattr(function, "py_func") and hasattr(function, "signatures")
+    return by_numba or isinstance(function, Compiled)
 
 
 def compiled_from(source: str, name: str, names: dict[str, object], *, keep: bool) -> Callable[..., R]:
@@ -143,8 +134,10 @@ def compiled_from(source: str, name: str, names: dict[str, object], *, keep: boo
     # Machine code that was kept is loaded into the module that its function names.
     namespace = {"__name__": __name__, **names}
     if not keep:
+        from .machine_code import not_kept
+
         exec(source, namespace)
-        return cast(Callable[..., R], numba.njit(nogil=True)(namespace[name]))
+        return not_kept(cast(Callable[..., R], namespace[name]))
     path = CACHE_FOLDER / f"{name}_{sha256(source.encode()).hexdigest()[:16]}.py"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,9 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba.core.errors import NumbaError
-from numba.cpython.unsafe.numbers import trailing_zeros
 
 from .bars import iso_time
-from .compiled import compiled_from, compiled_lean, is_compiled
+from .compiled import compiled_from, compiled_lean, is_compiled, trailing_zeros
 from .desk import Rows, Wish
 from .errors import StrategyError
 from .events import Column, Float64, Int16, Int32, Int64, Scalar
@@ -251,6 +249,8 @@ def _warm(run: _SlotRun) -> Int64:
 
 def _driven(run: _SlotRun) -> Changes | None:
     """Run a compiled strategy without leaving compiled code; None where that is not possible."""
+    from .machine_code import NumbaError
+
     strategy, count = run.slot.strategy, len(run.containers)
     own = [name for name in strategy.arguments if name not in run.rows and name not in SERIES]
     columns = [run.column(name) for name in own]

@@ -10,7 +10,7 @@ TAGS = ("<section>", "<value>")
 class Section(BaseModel):
     """Base of all sections: immutable, and every key is known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     def json_text(self) -> str:
         """Return the section as JSON with sorted keys, so that equal sections are equal texts."""

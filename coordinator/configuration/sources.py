@@ -70,14 +70,13 @@ def read_source(source: str | Path | Mapping[str, object]) -> tuple[Raw, str, Pa
     """
     if isinstance(source, Mapping):
         return plain(source), "workflow", Path.cwd()
-    shipped = templates()
     path = Path(source)
     if path.is_file():
         try:
             text, name, folder = path.read_text(encoding="utf-8"), path.stem, path.resolve().parent
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{path}: a workflow must be UTF-8 text; {error}.") from error
-    elif str(source) in shipped:
+    elif str(source) in (shipped := templates()):
         text, name, folder = shipped[str(source)], str(source), Path.cwd()
     else:
         unknown = UnknownNameError("template", str(source), shipped)

@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
-from threading import Lock
+from threading import Lock, Thread
 from typing import Protocol
 
+from ...domain.compiled import import_compiler
 from ...domain.errors import AdmfError, ConfigurationError, ExecutorError, StrategyError
 from ...domain.topology import Containers
 from ...eventstore.codec import EncodedEvent
@@ -53,6 +54,8 @@ class InProcess:
         self.workers = 1
         self._threads = threads or os.cpu_count() or 1
         self._turn = Lock()
+        # Meanwhile the workflow is checked, and its data are read.
+        Thread(target=import_compiler, name="admf-compiler").start()
 
     def map(self, simulation: Simulation, shards: Iterable[Containers]) -> Answers:
         """Simulate shards and yield the events of each, in the order of the shards."""

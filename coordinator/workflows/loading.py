@@ -120,7 +120,11 @@ def load_workflow(source: str | Path | Mapping[str, object], changes: Iterable[s
     ConfigurationError
         The source is not a mapping with a ``workflow``, or a change does not fit.
     """
-    raw, name, folder = read_workflow(source)
+    return described_workflow(*read_workflow(source), changes)
+
+
+def described_workflow(raw: Raw, name: str, folder: Path, changes: Iterable[str] = ()) -> Workflow:
+    """Return the workflow of a description that `read_workflow` returned, as `load_workflow` does."""
     return _workflow(flattened(_expanded(raw), folder, _expanded), changes, name, folder)
 
 

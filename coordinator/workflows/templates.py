@@ -283,9 +283,9 @@ def in_plain_words(template: CompositeWorkflowTemplate, raw: Raw) -> Raw:
     return {"name": template.name, **kept, WORKFLOW: [*phases.values()]}
 
 
-def aggregation_of(source: str | Path | Mapping[str, object]) -> Callable[..., object] | None:
+def aggregation_of(raw: Raw) -> Callable[..., object] | None:
     """Return how the template that a workflow names aggregates its results; None if it does not."""
-    described = read_workflow(source)[0].get("workflow")
+    described = raw.get(WORKFLOW)
     found = find_template(described) if isinstance(described, str) else None
     return found.aggregation_strategy if found else None
 

@@ -411,6 +411,12 @@ def test_a_run_imports_no_library_that_it_does_not_use(folder):
     assert imported(heavy, "run", "study.yaml", "--store", "memory://", cwd=folder) == []
 
 
+@pytest.mark.parametrize("command", [("show", "last"), ("events", "last"), ("validate", "study.yaml")])
+def test_only_what_computes_imports_the_compiler(folder, command):
+    imported({"numba"}, "runs", cwd=folder)  # The read models have caught up.
+    assert imported({"numba", "llvmlite"}, *command, cwd=folder) == []
+
+
 LEAVING = """
 import sys
 from admf.coordinator.cli import main

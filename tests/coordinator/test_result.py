@@ -28,6 +28,9 @@ def test_a_result_can_be_read_like_a_mapping(result):
 def test_an_earlier_run_can_be_asked_again(coordinator, result):
     again = coordinator.result(result.run)
     assert again.summary() == result.summary()
+    for name, phase in result.phases.items():
+        assert again.phase(name).period == phase.period
+    assert result.phase("training").period < result.phase("out_of_sample").period
     pd.testing.assert_frame_equal(again.phase("training").trades(), result.phase("training").trades())
 
 
