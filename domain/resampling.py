@@ -122,7 +122,8 @@ def _closes(starts: Int64, timeframe: str, sessions: SessionsLoaded | None) -> I
         session = np.searchsorted(sessions.opens, starts, side="right") - 1
         pause = sessions.break_start[session]
         return np.minimum(ends, np.where(starts < pause, pause, sessions.closes[session]))
-    following = np.searchsorted(sessions.day, ends)
+    # Bars of days may be dated by any time of their day.
+    following = np.searchsorted(sessions.day, _ends(starts // DAY * DAY, parsed))
     # Which session is the last of a week is known only as far as the sessions after it are.
     known = (following < sessions.day.size) | (parsed.duration == DAY)
     return np.where(known, sessions.closes[following - 1], NEVER)

@@ -93,11 +93,12 @@ def stored_bars(store: EventStore, feed: Feed) -> Bars:
     events = [recorded.event for recorded in store.read(feed.stream)]
     parts = [event for event in events if isinstance(event, BarsLoaded)]
     sessions = next((event for event in events if isinstance(event, SessionsLoaded)), None)
-    if (sum(part.time.size for part in parts), sessions.day.size if sessions else 0) != (
-        feed.rows,
-        feed.sessions,
-    ):
-        raise NotFoundError(f"the log must hold {feed.rows} bars in the stream {feed.stream}, and does not.")
+    found = sum(part.time.size for part in parts), sessions.day.size if sessions else 0
+    if not parts or found != (feed.rows, feed.sessions):
+        raise NotFoundError(
+            f"the log must hold {feed.rows} bars and {feed.sessions} sessions in the stream {feed.stream}; "
+            f"found {found[0]} and {found[1]}."
+        )
     return bars_from(joined(parts), feed.symbol, feed.timeframe, sessions)
 
 

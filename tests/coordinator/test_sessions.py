@@ -115,6 +115,16 @@ def test_days_end_at_four_in_new_york_before_and_after_the_clocks_change(folder)
     np.testing.assert_array_equal(compute_feature(weekly, daily), compute_feature(weekly, bars)[12::13])
 
 
+def test_bars_of_days_that_are_dated_by_midnight_in_new_york_end_with_their_own_session(folder):
+    """A week is complete with its Friday: a Thursday that is dated 5:00 in UTC does not last until then."""
+    days = pd.bdate_range("2020-02-24", "2020-03-20", tz="America/New_York").tz_convert("UTC")
+    bars = of_frame(frame_at(days), "XNYS", "1d")
+    known = coarser(bars, "1w").known
+    assert known.tolist() == [-1, -1, -1, -1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3]
+    thursdays = picked(bars, np.flatnonzero(days.day_of_week != 4))
+    assert coarser(thursdays, "1w").known.tolist() == [-1] * 4 + [0] * 4 + [1] * 4 + [2] * 4
+
+
 def test_hours_in_new_york_do_not_reach_beyond_the_close(folder):
     bars = of_frame(THANKSGIVING, "XNYS")
     local = THANKSGIVING.index.tz_convert("America/New_York")
