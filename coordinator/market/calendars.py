@@ -63,10 +63,11 @@ def _sessions(calendar: Calendar, first: str, last: str) -> SessionsLoaded:
             # The library calls what pandas is going to remove.
             warnings.simplefilter("ignore", DeprecationWarning)
             schedule = exchange_calendars.get_calendar(name, start=str(start), end=str(end)).schedule
-    except (CalendarError, ValueError) as error:
+    except (CalendarError, ValueError, NotImplementedError) as error:
+        # With pandas 3, the library can't compute some calendars at all, such as ASEX.
         raise DataError(
             f"{where}: the sessions of {name} must be known from {first} to {last}, found: {error} "
-            "State a later `data.start`, cut the file, or leave out the calendar."
+            "Cut the file, or leave out the calendar."
         ) from error
     closes = schedule["close"].astype("int64").to_numpy()
     breaks = {

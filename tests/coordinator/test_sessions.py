@@ -385,6 +385,16 @@ def test_bars_outside_of_the_sessions_of_their_own_symbol_are_refused(folder):
     assert [bars.sessions is None for bars in panel_of("data.files.UK.calendar=''")] == [False, True, False]
 
 
+def test_bars_from_before_the_calendar_are_refused_with_the_path_and_the_remedy(folder):
+    early = frame_at(pd.date_range("1955-03-01", "1955-03-04", tz="UTC"))
+    with pytest.raises(DataError) as caught:
+        frame_bars(early, "early", "X", "1d", Calendar("XKRX", "data.files.KR.calendar"))
+    assert str(caught.value).startswith(
+        "data.files.KR.calendar: the sessions of XKRX must be known from 1955-03-01 to 1955-03-04, found: "
+    )
+    assert str(caught.value).endswith("Cut the file, or leave out the calendar.")
+
+
 def test_sessions_without_bars_are_named_by_the_calendar_of_their_symbol(folder):
     short = FRAMES["uk"][FRAMES["uk"].index.normalize() != "2020-03-10"]
     (folder / "uk.csv").write_text(short.to_csv(index_label="date"))
