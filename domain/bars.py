@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator
 from datetime import date
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import ConfigurationError, DataError
 from .events import BarsLoaded, Bool, Float64, Int64, SessionsLoaded
@@ -23,8 +22,8 @@ _TRADING_DAYS = 252
 _SESSION = 6.5 * HOUR
 _EPOCH = date(1970, 1, 1).toordinal()
 _LONGEST_CLOSURE = 4 * DAY
-
-Number = TypeVar("Number", np.int64, np.float64)
+_BLOCK = 65_536
+"""Bars that are checked at a time: their columns stay in the processor's cache."""
 
 
 class Timeframe(msgspec.Struct, frozen=True):
@@ -90,8 +89,9 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         As configured.
     time
         When each bar is dated, in nanoseconds since 1970 in UTC; strictly increasing.
-    open, high, low, close, volume
-        All arrays are read-only, contiguous and of equal length.
+    prices
+        Opens, highs, lows, closes and volumes, shape (5, n_bars). Its rows, which are the columns of that
+        name, and the times are read-only and contiguous.
     sessions
         Those of the exchange, from before the first bar to after the last, where a calendar is configured and
         bars are not longer than a day; each bar lies in one.
@@ -100,15 +100,40 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     symbol: str
     timeframe: str
     time: Int64
-    open: Float64
-    high: Float64
-    low: Float64
-    close: Float64
-    volume: Float64
+    prices: Float64
     sessions: SessionsLoaded | None = None
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def open(self) -> Float64:
+        """The first price of each bar."""
+        return self._row(0)
+
+    @property
+    def high(self) -> Float64:
+        """The highest price of each bar."""
+        return self._row(1)
+
+    @property
+    def low(self) -> Float64:
+        """The lowest price of each bar."""
+        return self._row(2)
+
+    @property
+    def close(self) -> Float64:
+        """The last price of each bar."""
+        return self._row(3)
+
+    @property
+    def volume(self) -> Float64:
+        """How much was traded in each bar."""
+        return self._row(4)
+
+    def _row(self, number: int) -> Float64:
+        row: Float64 = self.prices[number]
+        return row
 
     def head(self, stop: int) -> "Bars":
         """Give the bars before index ``stop``, as views.
@@ -126,11 +151,7 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             symbol=self.symbol,
             timeframe=self.timeframe,
             time=self.time[:stop],
-            open=self.open[:stop],
-            high=self.high[:stop],
-            low=self.low[:stop],
-            close=self.close[:stop],
-            volume=self.volume[:stop],
+            prices=self.prices[:, :stop],
             sessions=self.sessions,
         )
 
@@ -183,24 +204,11 @@ def bars_loaded(bars: Bars) -> BarsLoaded:
 
 
 def bars_from(event: BarsLoaded, symbol: str, timeframe: str, sessions: SessionsLoaded | None = None) -> Bars:
-    """Restore bars from the events that stored them, without checking them again."""
-    return Bars(
-        symbol=symbol,
-        timeframe=timeframe,
-        time=_read_only(event.time),
-        open=_read_only(event.open),
-        high=_read_only(event.high),
-        low=_read_only(event.low),
-        close=_read_only(event.close),
-        volume=_read_only(event.volume),
-        sessions=sessions,
-    )
-
-
-def _read_only(array: NDArray[Number]) -> NDArray[Number]:
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
+    """Make bars of the events that stored them, without checking them again; prices are copied."""
+    time = np.ascontiguousarray(event.time).view()
+    prices = np.stack((event.open, event.high, event.low, event.close, event.volume))
+    time.flags.writeable = prices.flags.writeable = False
+    return Bars(symbol=symbol, timeframe=timeframe, time=time, prices=prices, sessions=sessions)
 
 
 def checked_bars(
@@ -227,16 +235,42 @@ def checked_bars(
         raise DataError(
             f"{source}: there must be at least one bar, found none. Use a file that has data rows."
         )
-    for rule in _rules(columns):
+    bars = bars_from(columns, symbol, timeframe)
+    if not _all_sound(bars):
+        _refuse(bars, source, first_row)
+    _check_order(bars.time, source, first_row)
+    return bars
+
+
+def _all_sound(bars: Bars) -> bool:
+    """Say in few comparisons, which are false for NaN, whether no rule is broken."""
+    for start in range(0, len(bars), _BLOCK):
+        opens, highs, lows, closes, volumes = bars.prices[:, start : start + _BLOCK]
+        sound = lows > 0
+        for rule in (
+            lows <= opens,
+            lows <= closes,
+            highs >= opens,
+            highs >= closes,
+            highs < np.inf,
+            volumes >= 0,
+            volumes < np.inf,
+        ):
+            sound &= rule
+        if not sound.all():
+            return False
+    return True
+
+
+def _refuse(bars: Bars, source: str, first_row: int) -> None:
+    for rule in _rules(bars):
         if rule.broken.any():
             row = int(np.argmax(rule.broken))
             found = " and ".join(f"{name} {values[row]:.10g}" for name, values in rule.found.items())
             raise DataError(
-                f"{source}, row {first_row + row}, {iso_time(columns.time[row])}: {rule.text}, "
+                f"{source}, row {first_row + row}, {iso_time(bars.time[row])}: {rule.text}, "
                 f"found {found}{more_rows(rule.broken)}. Correct the row or remove it."
             )
-    _check_order(columns.time, source, first_row)
-    return bars_from(columns, symbol, timeframe)
 
 
 class _Rule(NamedTuple):
@@ -245,9 +279,9 @@ class _Rule(NamedTuple):
     found: dict[str, Float64]
 
 
-def _rules(columns: BarsLoaded) -> Iterator[_Rule]:
-    high, low, volume = columns.high, columns.low, columns.volume
-    prices = {"open": columns.open, "high": high, "low": low, "close": columns.close}
+def _rules(bars: Bars) -> Iterator[_Rule]:
+    high, low, volume = bars.high, bars.low, bars.volume
+    prices = {"open": bars.open, "high": high, "low": low, "close": bars.close}
     for name, values in (prices | {"volume": volume}).items():
         yield _Rule(f"{name} must be a finite number", ~np.isfinite(values), {name: values})
     for name, values in prices.items():

@@ -3,7 +3,9 @@
 A feature at bar t depends on bars up to and including t. Bars before it is defined, its warm-up, hold NaN.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
@@ -30,6 +32,8 @@ __all__ = [
     "feature_table",
 ]
 
+_WORTH_THREADS = 200_000
+"""Values of features from which on several threads compute them faster than one."""
 SERIES = ("open", "high", "low", "close", "volume")
 """The columns of bars that a feature or a strategy may read."""
 
@@ -148,11 +152,21 @@ def feature_table(specs: Sequence[Feature], bars: Bars) -> Float64:
     """Compute distinct features, one row each: a read-only array of shape (n_features, n_bars)."""
     table = np.empty((len(specs), len(bars)))
     coarse = {name: coarser(bars, name) for name in {spec.timeframe for spec in specs} - {""}}
-    for row, spec in enumerate(specs):
+
+    def fill(row: int) -> None:
+        spec = specs[row]
         if spec.timeframe:
             of = coarse[spec.timeframe]
             table[row] = of.stretched(_computed(spec, of.bars))
         else:
             table[row] = _computed(spec, bars)
+
+    if table.size < _WORTH_THREADS:
+        for row in range(len(specs)):
+            fill(row)
+    else:
+        # TA-Lib and compiled code let other threads run.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(fill, range(len(specs))))
     table.flags.writeable = False
     return table

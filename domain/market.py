@@ -6,12 +6,10 @@ from functools import cached_property
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .desk import CLOSE, HIGH, LOW, MARK, OPEN, VOLUME, Prices
+from .desk import CLOSE, MARK, Prices
 from .events import Float64, Int8
 from .features import Feature, feature_table
 from .panel import Panel
-
-COLUMNS = ((OPEN, "open"), (HIGH, "high"), (LOW, "low"), (CLOSE, "close"), (VOLUME, "volume"))
 
 
 class Market:
@@ -48,16 +46,14 @@ class Market:
     def prices(self) -> Prices:
         """The bars on the timeline, as compiled code reads them."""
         panel = self.panel
-        grid = np.empty((len(COLUMNS) + (not panel.is_dense), len(panel.bars), len(panel)))
-        if not panel.is_dense:
-            grid.fill(np.nan)
-        for symbol, (bars, places, last) in enumerate(zip(panel.bars, panel.at, panel.own, strict=True)):
-            for row, name in COLUMNS:
-                if panel.is_dense:
-                    grid[row, symbol] = getattr(bars, name)
-                else:
-                    grid[row, symbol, places] = getattr(bars, name)
-            if not panel.is_dense:
+        if len(panel.bars) == 1:
+            grid = np.ascontiguousarray(panel.bars[0].prices)[:, None]
+        elif panel.is_dense:
+            grid = np.stack([bars.prices for bars in panel.bars], axis=1)
+        else:
+            grid = np.full((MARK + 1, len(panel.bars), len(panel)), np.nan)
+            for symbol, (bars, places, last) in enumerate(zip(panel.bars, panel.at, panel.own, strict=True)):
+                grid[:MARK, symbol, places] = bars.prices
                 grid[MARK, symbol, last >= 0] = bars.close[last[last >= 0]]
         # Compiled code tells arrays that may be written from those that may not.
         time = panel.time.view()

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 import numpy as np
 
-from .bars import Bars, bars_from
-from .events import BarsLoaded, Float64
+from .bars import Bars
+from .events import Float64
 
 Perturbation = Callable[[Bars, int], Bars]
 """Takes bars and an index; returns bars that are the same before it."""
@@ -19,18 +20,9 @@ def left_out(bars: Bars, cut: int) -> Bars:
 def turned_over(bars: Bars, cut: int) -> Bars:
     """Let prices from `cut` on rise where they fell, and fall where they rose; reverse the volumes."""
     pivot = float(bars.close[max(cut - 1, 0)]) ** 2
-    later = slice(cut, None)
-    return _changed(
-        bars,
-        cut,
-        {
-            "open": pivot / bars.open[later],
-            "high": pivot / bars.low[later],
-            "low": pivot / bars.high[later],
-            "close": pivot / bars.close[later],
-            "volume": bars.volume[later][::-1],
-        },
-    )
+    opens, highs, lows, closes, volumes = bars.prices[:, cut:]
+    later = np.stack((pivot / opens, pivot / lows, pivot / highs, pivot / closes, volumes[::-1]))
+    return _changed(bars, cut, later)
 
 
 def raised(bars: Bars, cut: int) -> Bars:
@@ -54,26 +46,14 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 
 def without_first(bars: Bars, count: int) -> Bars:
     """Return the bars without the first `count`."""
-    return bars_from(
-        BarsLoaded(
-            time=bars.time[count:],
-            open=bars.open[count:],
-            high=bars.high[count:],
-            low=bars.low[count:],
-            close=bars.close[count:],
-            volume=bars.volume[count:],
-        ),
-        bars.symbol,
-        bars.timeframe,
-        bars.sessions,
-    )
+    return msgspec.structs.replace(bars, time=bars.time[count:], prices=bars.prices[:, count:])
 
 
 def _scaled(bars: Bars, cut: int, factor: float) -> Bars:
-    names = ("open", "high", "low", "close", "volume")
-    return _changed(bars, cut, {name: getattr(bars, name)[cut:] * factor for name in names})
+    return _changed(bars, cut, bars.prices[:, cut:] * factor)
 
 
-def _changed(bars: Bars, cut: int, later: Mapping[str, Float64]) -> Bars:
-    columns = {name: np.concatenate((getattr(bars, name)[:cut], values)) for name, values in later.items()}
-    return bars_from(BarsLoaded(time=bars.time, **columns), bars.symbol, bars.timeframe, bars.sessions)
+def _changed(bars: Bars, cut: int, later: Float64) -> Bars:
+    prices = np.concatenate((bars.prices[:, :cut], later), axis=1)
+    prices.flags.writeable = False
+    return msgspec.structs.replace(bars, prices=prices)

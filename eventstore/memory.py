@@ -13,10 +13,11 @@ class ApplicationRecorder(popo.POPOApplicationRecorder):
 
     def _assert_uniqueness(self, stored_events: Sequence[StoredEvent], **kwargs: object) -> None:
         super()._assert_uniqueness(stored_events, **kwargs)
-        check_contiguity(stored_events, self._last_version)
+        check_contiguity(stored_events, self.last_version)
 
-    def _last_version(self, stream: UUID | str) -> int | None:
-        return next(reversed(self._stored_events_index[str(stream)]), None)
+    def last_version(self, stream: UUID | str) -> int | None:
+        """Version of a stream's last event; None if there is no such stream."""
+        return next(reversed(self._stored_events_index.get(str(stream), {})), None)
 
     def select_events(
         self,

@@ -45,6 +45,12 @@ class ApplicationRecorder(library.PostgresApplicationRecorder):
         return {row["originator_id"]: row["last"] for row in curs.fetchall()}
 
     @retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
+    def last_version(self, stream: str) -> int | None:
+        """Version of a stream's last event, without reading the event; None if there is no such stream."""
+        with self.datastore.get_connection() as connection, connection.cursor() as curs:
+            return self._last_versions(curs, {stream}).get(stream)
+
+    @retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
     def select_events(
         self,
         originator_id: UUID | str,

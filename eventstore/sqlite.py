@@ -123,6 +123,11 @@ class ApplicationRecorder(library.SQLiteApplicationRecorder):
         version: int | None = c.fetchone()[0]
         return version
 
+    def last_version(self, stream: str) -> int | None:
+        """Version of a stream's last event, without reading the event; None if there is no such stream."""
+        with self.datastore.transaction(commit=False) as c:
+            return self._last_version(c, stream)
+
     def select_events(
         self,
         originator_id: UUID | str,

@@ -65,6 +65,9 @@ class StreamRecorder(Protocol):
     ) -> Sequence[Notification]:
         """Select events of the whole store in order of position."""
 
+    def last_version(self, stream: str, /) -> int | None:
+        """Version of a stream's last event, without reading the event; None if there is no such stream."""
+
     def max_notification_id(self) -> int | None:
         """Position of the newest event."""
 
@@ -167,6 +170,11 @@ class EventStore:
         with _explained(self._name):
             last = self._recorder.select_events(stream, desc=True, limit=1)
         return self._mapper.to_domain_event(last[0]).head if last else Head(stream)
+
+    def length(self, stream: str) -> int:
+        """Return the number of events in a stream; unlike `head` this reads none of them."""
+        with _explained(self._name):
+            return self._recorder.last_version(stream) or 0
 
     def event_at(self, stream: str, number: int) -> Recorded:
         """Return the stored event that holds the logical row ``stream#number``.

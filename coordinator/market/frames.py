@@ -76,7 +76,7 @@ def _times(values: "pd.Series | pd.Index", name: str) -> Int64:
 
 def _numbers(values: "pd.Series", name: str) -> Float64:
     try:
-        return np.array(values.to_numpy(np.float64, na_value=np.nan))
+        return values.to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"data frame {name!r}: the column {values.name} must hold numbers, found {values.dtype} "

@@ -1,6 +1,8 @@
 """Market data in the log: each distinct set of bars is stored once, in a stream named after its content."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from ...domain.bars import Bars, Window, bars_from, bars_loaded
 from ...domain.columns import joined, rows
@@ -39,15 +41,13 @@ class MarketLog:
         if known is not None:
             return known
         events = list(_chunks(bars))
-        stream = bars_stream([event_digest(event) for event in events])
-        head = self._store.head(stream)
-        if head.version == 0:
-            encoded = [encode(event) for event in events]
-            try:
-                head = self._store.append(Head(stream), encoded, correlation_id=stream, causation_id="")
-            except ConflictError:
-                # The stream is named after its content: whoever came first wrote the same bars.
-                head = self._store.head(stream)
+        with ThreadPoolExecutor() as pool:
+            stream = bars_stream(list(pool.map(event_digest, events)))
+        if not self._store.length(stream):
+            # The stream is named after its content: who comes first writes the same bars.
+            with suppress(ConflictError):
+                encoded = [encode(event) for event in events]
+                self._store.append(Head(stream), encoded, correlation_id=stream, causation_id="")
         feed = Feed(
             symbol=bars.symbol,
             timeframe=bars.timeframe,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -245,6 +245,12 @@ class PhaseExecution(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(started, code=recorded.code)
 
 
+@cache
+def package_version() -> str:
+    """Return the version of this package, which takes a millisecond to look up."""
+    return version("admf")
+
+
 def changed_code(recorded: PhaseStarted, now: PhaseStarted) -> list[str]:
     """Say what differs between the code that a phase recorded and the code that would run now."""
     return [
@@ -305,4 +311,4 @@ def _validated(trials: TrialsCompleted, planned: int) -> TrialsCompleted:
 def _code(topology: Topology) -> dict[str, str]:
     """Name what a phase runs: the package's version, and the hash of each user strategy's source."""
     hashes = {f"strategy {slot.name}": source_hash(slot.strategy) for slot in topology.slots}
-    return {"admf": version("admf")} | {name: value for name, value in hashes.items() if value}
+    return {"admf": package_version()} | {name: value for name, value in hashes.items() if value}

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version
+from functools import cache
 from os import getpid
 
 from ...domain.errors import (
@@ -38,11 +38,12 @@ from ..workflows.loading import Workflow, changed_workflow, resolved_workflow
 from .fork import Fork, record_fork
 from .limits import Limits, require_workers
 from .phase_cache import PhaseCache
-from .phase_execution import PhaseExecution
+from .phase_execution import PhaseExecution, package_version
 from .phase_run import PhaseError, PhaseRun, Stop
 from .progress import Progress
 
 RESUME = "admf resume {run}"
+_remove_leftovers_once = cache(remove_leftovers)
 
 
 class Sequencer:
@@ -144,7 +145,7 @@ class Sequencer:
         require_workers(workflow.resources, self._executor.workers)
         journal = Journal(self._store, history.head)
         resumed = WorkflowResumed(
-            package_version=version("admf"),
+            package_version=package_version(),
             host=platform.node(),
             process=getpid(),
             accepted_code=accept_code,
@@ -186,7 +187,7 @@ class Sequencer:
 
         A fork executes them, whatever other runs have completed.
         """
-        remove_leftovers()
+        _remove_leftovers_once()
         workflow_id, ended = journal.head.stream, dict(outcomes or {})
         outbox = Outbox(journal, [node.name for node in workflow.graph.nodes if node.name not in ended])
         phases = PhaseRun(
@@ -303,7 +304,7 @@ def _workflow_started(
         feeds=feeds,
         seed=workflow.seed,
         forked_from=forked_from,
-        package_version=version("admf"),
+        package_version=package_version(),
         python_version=platform.python_version(),
         host=platform.node(),
         process=getpid(),

@@ -27,8 +27,6 @@ from .topology_builder import build_topology
 SHARD_STEPS = 4_000_000
 """Bars x containers up to which they are one shard, where the configuration does not fix its size."""
 
-COLUMNS = ("open", "high", "low", "close", "volume")
-
 
 class Simulation(msgspec.Struct, frozen=True):
     """What the shards of a phase share.
@@ -108,7 +106,7 @@ def publish(simulation: Simulation, folder: Path) -> PublishedSimulation:
     market = simulation.market
     for number, (bars, table) in enumerate(zip(market.panel.bars, market.tables, strict=True)):
         np.save(folder / f"{number}.time.npy", bars.time)
-        np.save(folder / f"{number}.bars.npy", np.stack([getattr(bars, name) for name in COLUMNS]))
+        np.save(folder / f"{number}.bars.npy", bars.prices)
         np.save(folder / f"{number}.features.npy", table)
     if simulation.signals is not None:
         simulation.signals.save(folder)
@@ -126,10 +124,9 @@ def _opened(published: PublishedSimulation) -> Simulation:
     contents = msgspec.msgpack.decode((folder / "contents.msgpack").read_bytes(), type=_Contents)
     feeds, tables = [], []
     for number, (symbol, timeframe) in enumerate(contents.feeds):
-        series = np.load(folder / f"{number}.bars.npy", mmap_mode="r")
+        prices = np.load(folder / f"{number}.bars.npy", mmap_mode="r")
         time = np.load(folder / f"{number}.time.npy", mmap_mode="r")
-        columns = dict(zip(COLUMNS, series, strict=True))
-        feeds.append(Bars(symbol=symbol, timeframe=timeframe, time=time, **columns))
+        feeds.append(Bars(symbol=symbol, timeframe=timeframe, time=time, prices=prices))
         tables.append(np.load(folder / f"{number}.features.npy", mmap_mode="r"))
     labels = published.folder / "regimes.npy"
     regimes = np.load(labels, mmap_mode="r") if labels.exists() else None

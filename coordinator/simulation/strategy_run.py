@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 import msgspec
 import numpy as np
 
-from ...domain.bars import Bars, bars_from
+from ...domain.bars import Bars
 from ...domain.errors import AdmfError, StrategyError
-from ...domain.events import BarsLoaded, Float64, Scalar
+from ...domain.events import Float64, Scalar
 from ...domain.features import SERIES, Feature, feature_table
 from ...domain.market import Market
 from ...domain.panel import Panel
@@ -54,8 +54,7 @@ def inputs_of(strategy: Strategy, point: Point, bars: Bars) -> Inputs:
     table = feature_table(specs, bars)
     if not point.writable:
         return Inputs(Market(Panel([bars]), specs, [table]))
-    copied = {name: getattr(bars, name).copy() for name in SERIES}
-    own = Bars(symbol=bars.symbol, timeframe=bars.timeframe, time=bars.time, **copied)
+    own = msgspec.structs.replace(bars, prices=bars.prices.copy())
     return Inputs(Market(Panel([own]), specs, [table.copy()]))
 
 
@@ -93,7 +92,7 @@ def targets_elsewhere(
     with TemporaryDirectory(prefix="admf-") as name:
         folder = Path(name)
         np.save(folder / "time.npy", bars.time)
-        np.save(folder / "series.npy", np.stack([getattr(bars, series) for series in SERIES]))
+        np.save(folder / "prices.npy", bars.prices)
         places = [str(place.resolve()) for place in folders]
         request = Request(list(points), places, bars.symbol, bars.timeframe)
         (folder / "request.msgpack").write_bytes(msgspec.msgpack.encode(request))
@@ -132,9 +131,9 @@ def main() -> None:
     folder, seed = Path(sys.argv[1]), sys.argv[2]
     request = msgspec.msgpack.decode((folder / "request.msgpack").read_bytes(), type=Request)
     folders = [Path(place) for place in request.folders]
-    series = dict(zip(SERIES, np.load(folder / "series.npy"), strict=True))
-    columns = BarsLoaded(time=np.load(folder / "time.npy"), **series)
-    bars = bars_from(columns, request.symbol, request.timeframe)
+    time, prices = np.load(folder / "time.npy"), np.load(folder / "prices.npy")
+    time.flags.writeable = prices.flags.writeable = False
+    bars = Bars(symbol=request.symbol, timeframe=request.timeframe, time=time, prices=prices)
     targets = []
     for point in request.points:
         strategy = find_strategy(point.kind, folders)

@@ -85,7 +85,7 @@ class Journal(StreamWriter):
             Another process resumed the run.
         """
         with self._lock:
-            if self._store.head(self.head.stream) != self.head:
+            if self._store.length(self.head.stream) != self.head.version:
                 self._take_note()
 
     def _take_note(self) -> None:

@@ -144,6 +144,13 @@ def test_the_first_broken_row_is_named_and_the_others_are_counted():
         checked_bars(columns, symbol="SPY", timeframe="1d", source="SPY.csv")
 
 
+def test_a_broken_row_far_down_is_found():
+    columns = flat_columns(*(str(date(1900, 1, 1) + timedelta(days=day)) for day in range(70_000)))
+    columns.low[69_998] = np.nan
+    with pytest.raises(DataError, match=r"row 69999, .* low must be a finite number, found low nan\."):
+        checked_bars(columns, symbol="SPY", timeframe="1d", source="SPY.csv")
+
+
 def test_no_bars_are_refused():
     with pytest.raises(DataError, match=r"SPY\.csv: there must be at least one bar, found none"):
         flat_bars()

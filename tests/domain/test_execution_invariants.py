@@ -377,11 +377,8 @@ def test_another_order_of_symbols_changes_no_fill(
 def with_other_future(bars, others, cut):
     """The bars dated before a place of the timeline, then others, with their highs, lows and volumes."""
     head = np.searchsorted(bars.time, cut * SIX_HOURS)
-    columns = {
-        name: np.concatenate((getattr(bars, name)[:head], getattr(others, name)[head:]))
-        for name in ("open", "high", "low", "close", "volume")
-    }
-    return msgspec.structs.replace(bars, **columns)
+    prices = np.concatenate((bars.prices[:, :head], others.prices[:, head:]), axis=1)
+    return msgspec.structs.replace(bars, prices=prices)
 
 
 def with_other_plan(plan, other, head):

@@ -37,11 +37,15 @@ def walk(minutes: np.ndarray, timeframe: str = "1m") -> Bars:
         symbol="WALK",
         timeframe=timeframe,
         time=START + minutes.astype(np.int64) * MINUTE,
-        open=opens,
-        high=np.maximum(opens, closes) * 1.01,
-        low=np.minimum(opens, closes) * 0.99,
-        close=closes,
-        volume=rng.integers(0, 1000, minutes.size).astype(np.float64),
+        prices=np.stack(
+            (
+                opens,
+                np.maximum(opens, closes) * 1.01,
+                np.minimum(opens, closes) * 0.99,
+                closes,
+                rng.integers(0, 1000, minutes.size).astype(np.float64),
+            )
+        ),
     )
 
 

@@ -98,6 +98,12 @@ def test_an_event_is_found_without_reading_its_stream(store):
     assert len(read) <= 11
 
 
+def test_the_length_of_a_stream_is_known_without_reading_any_event(store):
+    append(store, append(store, Head("run"), signals(3), *skipped("a")), *skipped("b"))
+    store._recorder.select_events = None
+    assert (store.length("run"), store.length("none")) == (3, 0)
+
+
 def test_events_of_another_store_are_restored_as_they_were(store, every_event):
     with open_store("memory://") as other:
         head = append(other, append(other, Head("run"), *skipped("a")), *every_event)

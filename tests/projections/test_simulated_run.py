@@ -26,11 +26,9 @@ def simulated(store):
         symbol="WALK",
         timeframe="1d",
         time=np.arange(BARS, dtype=np.int64) * 86_400_000_000_000,
-        open=opens,
-        high=np.maximum(opens, closes),
-        low=np.minimum(opens, closes),
-        close=closes,
-        volume=np.full(BARS, 1e6),
+        prices=np.stack(
+            (opens, np.maximum(opens, closes), np.minimum(opens, closes), closes, np.full(BARS, 1e6))
+        ),
     )
     topology = Topology(
         slots=(StrategySlot(name="cross", strategy=sma_crossover, parameters={"fast": 5, "slow": 20}),),
