@@ -123,7 +123,13 @@ class EventStore:
         self._heads: dict[str, Head] = {}
 
     def append(
-        self, head: Head, events: Sequence[Event | EncodedEvent], *, correlation_id: str, causation_id: str
+        self,
+        head: Head,
+        events: Sequence[Event | EncodedEvent],
+        *,
+        correlation_id: str,
+        causation_id: str,
+        held: Sequence[Recorded] = (),
     ) -> Head:
         """Append events after ``head`` in one transaction: all are durable on return, or none is stored.
 
@@ -135,6 +141,8 @@ class EventStore:
             The events in order; encoding them may have been done elsewhere.
         correlation_id, causation_id
             The run, and the address of the event that led to these; empty for none.
+        held
+            Events that `record` has placed after ``head`` before, when they happened; they come first.
 
         Returns
         -------
@@ -151,8 +159,8 @@ class EventStore:
         if self._heads.get(head.stream) != head:
             self._require_end(head)
         now = time.time_ns()
-        batch: list[StoredEvent] = []
-        end = head
+        batch = [self._mapper.to_stored_event(recorded) for recorded in held]
+        end = held[-1].head if held else head
         for event in events:
             encoded = event if isinstance(event, EncodedEvent) else encode(event)
             recorded = record(

@@ -279,7 +279,13 @@ class PhaseRun(msgspec.Struct, frozen=True, kw_only=True):
                 return found
         clocks: list[Subscriber] = [LimitClock(self.limits), *([Clock(seconds)] if seconds else [])]
         guards = self.journal, self.stop, LimitGuard(self.limits, tracer)
-        self.execution.run(phase, tracer, *guards, clocks=clocks)
+        try:
+            self.execution.run(phase, tracer, *guards, clocks=clocks)
+        except ENDS_ALL:
+            raise
+        except BaseException:
+            tracer.flush()
+            raise
         return tracer.head
 
     def _cause(self, addresses: tuple[str, ...]) -> str:

@@ -229,7 +229,7 @@ class Sequencer:
             canceled = WorkflowCanceled(reason=f"interrupted during the phase {name}")
             _log_end(journal, outbox, interrupt, canceled)
             raise
-        journal.append([WorkflowCompleted()])
+        outbox.close(WorkflowCompleted())
 
     def _begun(self, workflow: Workflow, workflow_id: str) -> Iterator[Head]:
         """Return where the streams end of the phases that a run itself has begun."""

@@ -1,11 +1,13 @@
 """Writing streams: the journal of a workflow, and the tracer of a phase."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from threading import RLock
 
 from ...domain.errors import CanceledError, ChangedError, ConflictError
 from ...domain.events import (
     Event,
+    PhaseStageEntered,
     PhaseStarted,
     TrialsCompleted,
     WorkflowCanceled,
@@ -34,21 +36,46 @@ class StreamWriter:
     def __init__(self, store: EventStore, head: Head, cause: str = "") -> None:
         self._store = store
         self._cause = cause
+        self._held: list[Recorded] = []
+        self._durable = head
         self.head = head
 
     def append(self, events: Sequence[Event | EncodedEvent], cause: str = "") -> Head:
-        """Append a group and return where the stream ends now.
+        """Append a group, after what is held, and return where the stream ends now.
 
         Raises
         ------
         ConflictError
             Another process wrote to the stream.
         """
-        first = self._cause if self.head.version == 0 else f"{self.head.stream}#1"
+        start = self._durable if self._held else self.head
+        # Held no more: whatever interrupts this, it may be stored.
+        held, self._held = self._held, []
         self.head = self._store.append(
-            self.head, events, correlation_id=self.head.stream, causation_id=cause or first
+            start, events, correlation_id=start.stream, causation_id=cause or self._first_cause, held=held
         )
         return self.head
+
+    def hold(self, events: Sequence[EncodedEvent]) -> None:
+        """Record a group as of now, and store it in one transaction with the next one that is appended."""
+        if not self._held:
+            self._durable = self.head
+        now, cause = time.time_ns(), self._first_cause
+        for event in events:
+            recorded = record(
+                self.head, event, correlation_id=self.head.stream, causation_id=cause, recorded_at=now
+            )
+            self._held.append(recorded)
+            self.head = recorded.head
+
+    def flush(self) -> None:
+        """Append what is held."""
+        if self._held:
+            self.append(())
+
+    @property
+    def _first_cause(self) -> str:
+        return self._cause if self.head.version == 0 else f"{self.head.stream}#1"
 
 
 class Journal(StreamWriter):
@@ -109,9 +136,9 @@ class Journal(StreamWriter):
 class Outbox:
     """Appends what came of the phases of a run to its journal, in a fixed order, whichever ends first.
 
-    So the content of the journal does not depend on which of several phases that run at once is faster. What
-    waits for its turn is lost if the process is killed: then those phases are found to be done when the run
-    is resumed, for their streams say so.
+    So the content of the journal does not depend on which of several phases that run at once is faster. The
+    last phase's end waits for that of the run. What waits is lost if the process is killed: then those phases
+    are found to be done when the run is resumed, for their streams say so.
 
     Parameters
     ----------
@@ -147,16 +174,22 @@ class Outbox:
             for name in self._waiting:
                 self._append(name)
 
+    def close(self, end: Event) -> None:
+        """Append what came of the last phase, and the event by which the run ends."""
+        waiting = next(iter(self._waiting.values()), [])
+        self._journal.append([*(event for event, _ in waiting), end], waiting[0][1] if waiting else "")
+
     def _append_due(self) -> None:
         for name in [*self._waiting]:
-            self._append(name)
-            if name not in self._ended:
+            is_last = name in self._ended and len(self._waiting) == 1
+            self._append(name, but=is_last)
+            if name not in self._ended or is_last:
                 break
             del self._waiting[name]
 
-    def _append(self, phase: str) -> None:
+    def _append(self, phase: str, but: int = 0) -> None:
         waiting = self._waiting[phase]
-        while waiting:
+        while len(waiting) > but:
             event, cause = waiting[0]
             self._journal.append([event], cause)
             del waiting[0]
@@ -208,6 +241,8 @@ class Tracer:
     def receive(self, events: Sequence[EncodedEvent]) -> None:
         """Compare a group with what was recorded, and append what was not.
 
+        A stage that is entered is recorded at that time, and appended with what comes next.
+
         Raises
         ------
         ChangedError
@@ -217,10 +252,15 @@ class Tracer:
         """
         for number, event in enumerate(events):
             if self._next is None:
-                self._writer.append(events[number:])
+                is_mark = all(each.topic == PhaseStageEntered.__name__ for each in events)
+                (self._writer.hold if is_mark else self._writer.append)(events[number:])
                 return
             self._require_same(self._next, event)
             self._advance(self._next)
+
+    def flush(self) -> None:
+        """Append what waits for the next group, where none will come."""
+        self._writer.flush()
 
     def _require_same(self, recorded: Recorded, event: EncodedEvent) -> None:
         again = record(self.head, event, correlation_id="", causation_id="", recorded_at=0)

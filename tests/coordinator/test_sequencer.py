@@ -11,6 +11,7 @@ from admf.coordinator.running.sequencer import Sequencer
 from admf.coordinator.simulation.executors import InProcess
 from admf.coordinator.streams.trace_query import TraceQuery
 from admf.coordinator.workflows.loading import load_workflow
+from admf.domain.codes import Stage
 from admf.domain.errors import AdmfError, StrategyError
 from admf.domain.events import PhaseOutputEvent, PhaseStarted
 from admf.eventstore.codec import encode
@@ -58,6 +59,7 @@ class RewrittenStore:
         self._store = store
         self._parameters = parameters
         self.head = store.head
+        self.length = store.length
         self.append = store.append
 
     def read(self, stream, after=0, topics=()):
@@ -137,6 +139,38 @@ def test_the_workflow_stream_tells_the_course_of_a_run(coordinator, train_and_te
             head.rows,
             head.version,
         )
+
+
+def test_a_run_waits_for_the_disk_once_for_its_start_that_of_a_phase_each_shard_each_output_and_its_end(
+    coordinator, train_and_test
+):
+    store, groups = coordinator.workspace.store, []
+    insert = store._recorder.insert_events
+
+    def noted(events):
+        groups.append([event.topic for event in events])
+        return insert(events)
+
+    store._recorder.insert_events = noted
+    coordinator.execute_workflow({**train_and_test, "cache": False})
+    ends = [(group[0], group[-1]) for group in groups]
+    start, shard = ("PhaseStarted", "PhaseStageEntered"), ("SignalsEmitted", "TrialsCompleted")
+    first, output = ("PhaseStageEntered", "TrialsCompleted"), ("PhaseStageEntered", "PhaseOutputEvent")
+    assert [each for each in ends if each != shard] == [
+        ("BarsLoaded", "BarsLoaded"),
+        ("WorkflowStarted", "WorkflowStarted"),
+        *(start, first, output, ("PhaseCompleted", "PhaseCompleted")),
+        *(start, first, output, ("PhaseCompleted", "WorkflowCompleted")),
+    ]
+
+
+def test_a_stage_is_recorded_when_it_is_entered_and_stored_also_where_nothing_follows(coordinator, failing):
+    first = failing["workflow"][1]
+    first["optimization"] = {"parameters": {"flaky.size": [0.9]}}
+    row = failed_run(coordinator, failing, StrategyError)
+    *_, prepared, computing = coordinator.workspace.store.read(f"{row['run']}/second")
+    assert (prepared.event.stage, computing.event.stage) == (Stage.DATA_PREPARATION, Stage.COMPUTATION)
+    assert computing.recorded_at > prepared.recorded_at
 
 
 def failed_run(coordinator, workflow, error):

@@ -200,8 +200,7 @@ def markets() -> dict[str, Bars]:
 
 
 def picked(bars: Bars, places: np.ndarray) -> Bars:
-    columns = {name: getattr(bars, name)[places] for name in ("time", *SERIES)}
-    return structs.replace(bars, **columns)
+    return structs.replace(bars, time=bars.time[places], prices=bars.prices[:, places])
 
 
 def ends(bars: Bars, timeframe: str) -> np.ndarray:
