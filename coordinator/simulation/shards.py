@@ -128,7 +128,7 @@ def _opened(published: PublishedSimulation) -> Simulation:
         time = np.load(folder / f"{number}.time.npy", mmap_mode="r")
         feeds.append(Bars(symbol=symbol, timeframe=timeframe, time=time, prices=prices))
         tables.append(np.load(folder / f"{number}.features.npy", mmap_mode="r"))
-    labels = published.folder / "regimes.npy"
+    labels = folder / "regimes.npy"
     regimes = np.load(labels, mmap_mode="r") if labels.exists() else None
     market = Market(Panel(feeds), contents.features, tables, regimes)
     topology = build_topology(section, (published.folder,))
