@@ -14,6 +14,7 @@ from admf.eventstore.store import EventStore
 WriteWalk = Callable[..., Path]
 KILLED_AT_AN_APPEND = """
 import itertools, os, signal, sys, tempfile
+import hmmlearn.hmm
 import msgspec
 import psycopg_pool
 from admf.coordinator import coordinator
@@ -190,6 +191,33 @@ def killed(warm_process) -> Callable[..., int | None]:  # type: ignore[no-untype
         return int(process.said()) if ended == 0 else None
 
     return called
+
+
+@pytest.fixture
+def killed_at_each_append(tmp_path, killed, heads) -> Callable[..., int]:  # type: ignore[no-untyped-def]
+    """Kill a workflow after each of its appends in turn, but not before it has reached a phase.
+
+    Every run is resumed and must end with the hashes of one that was not stopped. Returns their number.
+    """
+
+    def checked(workflow: dict[str, object], phase: str) -> int:
+        store, kills = tmp_path / "events.sqlite", 0
+        with Coordinator("memory://") as coordinator:
+            expected = heads(coordinator.execute_workflow(workflow))
+        # This leaves the bars, so that the first append of each other run is that of its start.
+        killed(store, "execute_workflow", workflow, at=1)
+        appends = killed(store, "execute_workflow", workflow, at=0, run="whole")
+        for fatal in range(appends, 0, -1):
+            run = f"killed_{fatal}"
+            assert killed(store, "execute_workflow", workflow, at=fatal, run=run) is None
+            with Coordinator(store) as coordinator:
+                if coordinator.workspace.store.head(f"{run}/{phase}").version == 0:
+                    break
+                assert heads(coordinator.resume_workflow(run)) == expected, f"killed at append {fatal}"
+            kills += 1
+        return kills
+
+    return checked
 
 
 @pytest.fixture

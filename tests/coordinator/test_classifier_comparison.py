@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from admf.coordinator.audit.verification import verify_workspace
 from admf.domain.errors import ConfigurationError
 
 CLASSIFIERS = [{"type": "volatility", "window": 10}, {"type": "trend", "window": 10}, "pattern"]
@@ -79,14 +78,6 @@ def test_the_classifier_that_knows_the_planted_regimes_is_named(coordinator, com
     assert output.figures["hmm.volatility_separation"] > 0.2
     assert abs(output.figures["volatility_2.volatility_separation"]) < 0.1
     assert output.figures["trend.volatility_separation"] < 0.1
-
-
-def test_workers_replay_and_verify_agree(coordinator, pooled, compared, heads):
-    workflow = compared(["hmm", "trend"])
-    result = coordinator.execute_workflow(workflow)
-    assert heads(pooled.execute_workflow(workflow)) == heads(result)
-    assert {each.outcome for each in coordinator.replay_workflow(result.run)} == {"identical"}
-    assert verify_workspace(coordinator.workspace).violations == ()
 
 
 def test_bars_after_the_period_change_nothing(coordinator, compared, folder, write_walk):

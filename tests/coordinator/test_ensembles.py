@@ -17,7 +17,6 @@ from admf.domain.events import PhaseCompleted, WeightsFitted
 from admf.eventstore.record import Head
 from rich.console import Console
 
-RUN = "workflow_20261121_101500_00000000"
 CLASSIFIER = {"type": "volatility", "window": 10}
 
 
@@ -146,27 +145,6 @@ def test_later_bars_change_nothing_in_weights_and_regimes(coordinator, weighed, 
         workflow["data"]["file"] = str(folder / file)
         found.append(coordinator.execute_workflow(workflow).phase("ensemble").output)
     assert found[0] == found[1]
-
-
-def test_workers_replay_and_verify_agree(coordinator, pooled, weighed, heads):
-    workflow = weighed({"method": "cvar", "level": 0.9})
-    result = coordinator.execute_workflow(workflow)
-    assert heads(pooled.execute_workflow(workflow)) == heads(result)
-    assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 4
-    assert verify_workspace(coordinator.workspace).violations == ()
-
-
-def test_killed_at_each_append_it_resumes_to_the_same_heads(tmp_path, weighed, killed, heads):
-    workflow = weighed()
-    with Coordinator(tmp_path / "whole") as coordinator:
-        expected = heads(coordinator.execute_workflow(workflow))
-    store = tmp_path / "events.sqlite"
-    appends = killed(store, "execute_workflow", workflow, at=0, run=RUN)
-    for fatal in range(9, appends + 1):
-        run = f"workflow_20261121_101500_{fatal:08x}"
-        killed(store, "execute_workflow", workflow, at=fatal, run=run)
-        with Coordinator(store) as coordinator:
-            assert heads(coordinator.resume_workflow(run)) == expected, f"killed at append {fatal}"
 
 
 def test_strategies_of_two_searches_share_one_portfolio(coordinator, weighed, heads):

@@ -3,16 +3,12 @@
 import msgspec
 import numpy as np
 import pytest
-from admf import Coordinator
 from admf.coordinator.audit.explanation import explain
 from admf.coordinator.audit.phase_audit import PhaseAudit
-from admf.coordinator.audit.verification import verify_workspace
 from admf.coordinator.market.market_log import MarketLog
 from admf.coordinator.streams.trace_query import TraceQuery
 from admf.domain.errors import ConfigurationError, UnknownNameError
 from admf.domain.events import RegimesClassified
-
-RUN = "workflow_20261121_101500_00000000"
 
 
 @pytest.fixture
@@ -130,27 +126,6 @@ def test_bars_after_the_period_change_nothing(coordinator, classified, folder, w
         output = coordinator.execute_workflow(workflow).phase("regimes").output
         heads.append(msgspec.json.encode(output))
     assert heads[0] == heads[1]
-
-
-def test_workers_replay_and_verify_agree(coordinator, pooled, classified, heads):
-    workflow = classified(classifier={"type": "hmm", "fit": {"end": "2000-08-31"}})
-    result = coordinator.execute_workflow(workflow)
-    assert heads(pooled.execute_workflow(workflow)) == heads(result)
-    assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 2
-    assert verify_workspace(coordinator.workspace).violations == ()
-
-
-def test_killed_at_each_append_it_resumes_to_the_same_heads(tmp_path, classified, killed, heads):
-    workflow = classified()
-    with Coordinator(tmp_path / "whole") as coordinator:
-        expected = heads(coordinator.execute_workflow(workflow))
-    store = tmp_path / "events.sqlite"
-    appends = killed(store, "execute_workflow", workflow, at=0, run=RUN)
-    for fatal in range(6, appends + 1):
-        run = f"workflow_20261121_101500_{fatal:08x}"
-        killed(store, "execute_workflow", workflow, at=fatal, run=run)
-        with Coordinator(store) as coordinator:
-            assert heads(coordinator.resume_workflow(run)) == expected, f"killed at append {fatal}"
 
 
 def test_a_fork_classifies_anew_and_a_later_phase_takes_the_parameters(coordinator, classified, heads):

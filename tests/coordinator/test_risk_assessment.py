@@ -90,11 +90,9 @@ def test_the_limits_decide_and_a_later_phase_goes_by_them(coordinator, assessed)
     assert mild.verdict.startswith("Within the limits")
 
 
-def test_workers_shards_and_replay_agree_and_another_seed_differs(coordinator, pooled, assessed, heads):
+def test_shards_of_any_size_lead_to_the_same_figures_and_another_seed_to_others(coordinator, assessed):
     workflow = assessed()
     result = coordinator.execute_workflow(workflow)
-    assert heads(pooled.execute_workflow(workflow)) == heads(result)
-    assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 2
     workflow["workflow"][0]["shard_size"] = 100
     figures = result.phase("risk").output.figures
     assert coordinator.execute_workflow(workflow).phase("risk").output.figures == figures

@@ -88,20 +88,9 @@ def test_the_first_trials_of_a_longer_search_are_those_of_a_shorter_one(
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "genetic"])
-def test_killed_at_each_append_a_search_resumes_to_the_same_head(
-    tmp_path, searching, killed, heads, algorithm
-):
+def test_killed_at_each_append_a_search_resumes_to_the_same_head(searching, killed_at_each_append, algorithm):
     workflow = searching(algorithm, trials=20, constraints=["trades >= 3"])
-    with Coordinator(tmp_path / "whole") as coordinator:
-        expected = heads(coordinator.execute_workflow(workflow))
-    store, run = tmp_path / "events.sqlite", RUN
-    appends = killed(store, "execute_workflow", workflow, at=0, run=run)
-    assert appends > 15
-    for fatal in range(2, appends + 1):
-        run = f"workflow_20261121_101500_{fatal:08x}"
-        killed(store, "execute_workflow", workflow, at=fatal, run=run)
-        with Coordinator(store) as coordinator:
-            assert heads(coordinator.resume_workflow(run)) == expected, f"killed at append {fatal}"
+    assert killed_at_each_append(workflow, "search") > 12
 
 
 def test_a_search_that_would_now_suggest_something_else_is_not_carried_on(

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from admf.coordinator.audit.verification import verify_workspace
 from admf.domain.errors import ConfigurationError, UnknownNameError
 
 CLASSIFIER = {"type": "volatility", "window": 10, "fit": {"end": "2000-07-31"}}
@@ -88,12 +87,9 @@ def test_trades_in_several_symbols_are_those_of_the_read_models(coordinator, que
     assert figures["rsi.signals"] == emitted[0][0] > 0
 
 
-def test_workers_shards_replay_and_verify_agree(coordinator, pooled, questioned, heads):
+def test_shards_of_any_size_lead_to_the_same_figures(coordinator, questioned):
     workflow = questioned(classifier=CLASSIFIER)
     result = coordinator.execute_workflow(workflow)
-    assert heads(pooled.execute_workflow(workflow)) == heads(result)
-    assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 2
-    assert verify_workspace(coordinator.workspace).violations == ()
     workflow["workflow"][0]["shard_size"] = 100
     figures = result.phase("quality").output.figures
     assert coordinator.execute_workflow(workflow).phase("quality").output.figures == pytest.approx(

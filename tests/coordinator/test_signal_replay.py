@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from admf import Coordinator
 from admf.coordinator.audit.account_explanation import explain_trade
 from admf.coordinator.audit.explanation import explain
 from admf.coordinator.audit.verification import verify_workspace
@@ -209,25 +208,6 @@ def test_other_execution_capital_and_weights_are_its_own(coordinator, followed, 
     anew["execution"] = training["execution"] | own["execution"]
     expected = coordinator.execute_workflow(anew).phase("backtest")
     assert_same(of_container(result.phase("risk").fills(), 0), of_container(expected.fills(), 0))
-
-
-def test_workers_resume_replay_and_verify_give_the_same(
-    coordinator, pooled, followed, folder, killed, heads, tmp_path
-):
-    workflow = followed(trials="all", optimization={"parameters": SETTINGS}, shard_size=5)
-    whole = coordinator.execute_workflow(workflow)
-    assert heads(pooled.execute_workflow(workflow)) == heads(whole)
-    replays = coordinator.replay_workflow(whole.run)
-    assert [each.outcome for each in replays] == ["identical", "identical"]
-    found = verify_workspace(coordinator.workspace, whole.run)
-    assert found.violations == ()
-    store, run = tmp_path / "store", "workflow_20261121_101500_0000000"
-    killed(store, "execute_workflow", workflow, at=1)
-    appends = killed(store, "execute_workflow", workflow, at=0, run=f"{run}0")
-    for number, fatal in enumerate((appends - 9, appends - 5, appends - 2), start=1):
-        assert killed(store, "execute_workflow", workflow, at=fatal, run=f"{run}{number}") is None
-        with Coordinator(store) as other:
-            assert heads(other.resume_workflow(f"{run}{number}")) == heads(whole)
 
 
 def test_a_fork_follows_the_signals_of_the_run_that_it_comes_from(coordinator, followed, heads):

@@ -290,16 +290,13 @@ def test_stops_hold_in_the_folds_that_chose_them(coordinator, folder):
     assert orders["bar"].tolist()[1] >= 160
 
 
-def test_workers_levels_replay_explain_and_verify_agree(coordinator, pooled, folder, heads):
+def test_levels_and_explanations_agree(coordinator, folder):
     workflow = folds_of(folder / "walk.csv", risk={"stop_loss": 2})
     workflow["workflow"][0]["optimization"] = {"parameters": SPACE | {"risk.stop_loss": [0, 2]}}
     result = coordinator.execute_workflow(workflow)
     phase = result.phase("folds")
-    assert heads(pooled.execute_workflow(workflow)) == heads(result)
     for level in ("fills", "metrics"):
         assert exact(carried_out(coordinator, workflow | {"log": level}).output) == exact(phase.output)
-    assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"]
-    assert verify_workspace(coordinator.workspace).violations == ()
     signals = phase.signals()
     own = signals[signals["container"] == phase.output.best.container]
     for fold, following in pairwise(phase.output.folds):

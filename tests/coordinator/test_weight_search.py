@@ -1,11 +1,8 @@
 """Ensembles whose weights are searched: each suggestion is simulated."""
 
 import pytest
-from admf import Coordinator
 from admf.coordinator.audit.verification import verify_workspace
 from admf.domain.errors import ConfigurationError
-
-RUN = "workflow_20261121_101500_00000000"
 
 
 @pytest.fixture
@@ -54,19 +51,6 @@ def test_the_best_of_the_weights_that_were_simulated_is_handed_on(coordinator, w
     assert phase.output.trials == 15
     assert [each.outcome for each in coordinator.replay_workflow(result.run)] == ["identical"] * 2
     assert verify_workspace(coordinator.workspace).violations == ()
-
-
-def test_workers_and_kills_change_nothing(coordinator, pooled, weighed, heads, killed, tmp_path):
-    workflow = weighed()
-    expected = heads(coordinator.execute_workflow(workflow))
-    assert heads(pooled.execute_workflow(workflow)) == expected
-    store = tmp_path / "events.sqlite"
-    appends = killed(store, "execute_workflow", workflow, at=0, run=RUN)
-    for fatal in range(8, appends + 1):
-        run = f"workflow_20261121_101500_{fatal:08x}"
-        killed(store, "execute_workflow", workflow, at=fatal, run=run)
-        with Coordinator(store) as again:
-            assert heads(again.resume_workflow(run)) == expected, f"killed at append {fatal}"
 
 
 @pytest.mark.parametrize(
