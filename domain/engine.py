@@ -1,11 +1,11 @@
 """Simulation of containers: from a topology and its market to the events of a phase."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from .account import FILLED
+from .book import CHARGES, ENDED, FILLS, PLACED, Book, book_for, extended, rows_of
 from .desk import CHARGE, FILL, HOLDING, ORDER, RULES, STATE, WISH, Desk, Records
 from .errors import ConfigurationError
 from .events import (
@@ -101,9 +101,9 @@ def simulate_signals(
         wishes, wish_ends = with_turns(wishes, wish_ends, settings, containers.legs)
         settings = first_settings(settings, containers.legs)
     rules = _rules(topology, market, _have_prices(lines))
-    book = _simulated(topology, market, containers, wishes, wish_ends, rules, settings, warm)
+    book, metrics = _simulated(topology, market, containers, wishes, wish_ends, rules, settings, warm)
     priced = bool(rules["priced"][0]) or _has_exits(topology, containers)
-    yield from (event for event in _events(book, market, ids, priced) if isinstance(event, kinds))
+    yield from _events(book, market, priced)
     yield TrialsCompleted(
         container=ids,
         fold=containers.fold,
@@ -111,7 +111,7 @@ def simulate_signals(
         first_bar=containers.first_bar,
         stop_bar=containers.stop_bar,
         parameters=dict(containers.parameters),
-        metrics={name: np.ascontiguousarray(book.metrics[:, i]) for i, name in enumerate(METRICS)},
+        metrics={name: np.ascontiguousarray(metrics[:, i]) for i, name in enumerate(METRICS)},
     )
 
 
@@ -216,19 +216,6 @@ def _merged(
     return wishes[:row], ends
 
 
-class Book(NamedTuple):
-    """What became of containers: their rows lie one after the other, and end before those in ``ends``.
-
-    ``ends`` has the columns orders, fills, charges.
-    """
-
-    orders: Records
-    fills: Records
-    charges: Records
-    ends: Int64
-    metrics: Float64
-
-
 def _simulated(
     topology: Topology,
     market: Market,
@@ -238,12 +225,16 @@ def _simulated(
     rules: Records,
     settings: Float64,
     warm: Int64,
-) -> Book:
+) -> tuple[Book, Float64]:
     """Simulate and measure containers, with as much room for rows as it takes."""
     count, symbols = len(containers), len(market.panel.bars)
-    rows = 2 * len(wishes) + 2 * symbols * count + 16
-    orders, fills, charges = np.empty(rows, ORDER), np.empty(rows, FILL), np.empty(0, CHARGE)
-    ends, metrics = np.zeros((count, 3), np.int64), np.empty((count, len(METRICS)))
+    # Of at most two orders for each wish, unless there are exits.
+    most = 2 * int(np.diff(wish_ends, prepend=0).max(initial=0)) + 2 * symbols + 16
+    orders, fills, charges = np.empty(most, ORDER), np.empty(most, FILL), np.empty(0, CHARGE)
+    kept = RECORDED[topology.log]
+    total = 2 * len(wishes) + 2 * symbols * count + 16
+    book = book_for(total, containers.first_id, orders=OrdersPlaced in kept, fills=OrdersFilled in kept)
+    metrics = np.empty((count, len(METRICS)))
     spans = Spans(containers.first_bar.astype(np.int64), containers.stop_bar.astype(np.int64), warm)
     measures = Measures(int(topology.profile), topology.bars_per_year, topology.capital)
     state, holdings = np.zeros(1, STATE), np.empty(symbols, HOLDING)
@@ -252,13 +243,13 @@ def _simulated(
     while done < count:
         desk = Desk(time, grid, wishes, rules[0], state[0], holdings, orders, fills, charges)
         room = room_for(market.prices, fills.size)
-        done = run_containers(desk, done, spans, wish_ends, settings, measures, room, ends, metrics)
+        done = run_containers(desk, done, spans, wish_ends, settings, measures, room, book, metrics)
         if done < count:
-            orders = _with_room(orders, int(state["orders"][0]))
-            fills = _with_room(fills, int(state["fills"][0]))
-            charges = _with_room(charges, int(state["charges"][0]))
-    used = ends[-1] if count else np.zeros(3, np.int64)
-    return Book(orders[: used[0]], fills[: used[1]], charges[: used[2]], ends, metrics)
+            used = [int(state[name][0]) for name in ("orders", "fills", "charges")]
+            book = extended(book, *used)
+            orders, fills = _with_room(orders, used[0]), _with_room(fills, used[1])
+            charges = _with_room(charges, used[2])
+    return book, metrics
 
 
 def _with_room(records: Records, used: int) -> Records:
@@ -319,66 +310,47 @@ def _has_exits(topology: Topology, containers: Containers) -> bool:
     return any(value > 0.0 for value in exits.values()) or not exits.keys().isdisjoint(containers.parameters)
 
 
-def _events(book: Book, market: Market, ids: Int32, priced: bool) -> Iterator[NumericEvent]:
-    counts = np.diff(book.ends, axis=0, prepend=0)
-    starts = book.ends[:, 0] - counts[:, 0]
-    orders = book.orders
-    container = np.repeat(ids, counts[:, 0])
-    number = (np.arange(orders.size) - np.repeat(starts, counts[:, 0])).astype(np.int32)
-    symbol = orders["symbol"].astype(np.int16)
-    if orders.size:
+def _events(book: Book, market: Market, priced: bool) -> Iterator[NumericEvent]:
+    used = book.rows.tolist()
+    placed, ended = rows_of(book.placed, slice(used[PLACED])), rows_of(book.ended, slice(used[ENDED]))
+    filled, charged = rows_of(book.filled, slice(used[FILLS])), rows_of(book.charged, slice(used[CHARGES]))
+    if placed.bar.size:
         yield OrdersPlaced(
-            container=container,
-            order=number,
-            symbol=symbol,
-            bar=_own_bars(market, symbol, orders["bar"]),
-            type=np.ascontiguousarray(orders["type"]),
-            target=np.ascontiguousarray(orders["target"]),
-            prices={name: np.ascontiguousarray(orders[name]) for name in ("limit", "stop")} if priced else {},
+            container=placed.container,
+            order=placed.order,
+            symbol=placed.symbol,
+            bar=_own_bars(market, placed.symbol, placed.bar),
+            type=placed.type,
+            target=placed.target,
+            prices={"limit": placed.limit, "stop": placed.stop} if priced else {},
         )
-    outcome = orders["outcome"]
-    denied, canceled = np.flatnonzero(outcome > FILLED), np.flatnonzero(outcome < FILLED)
-    bar = orders["outcome_bar"]
-    if denied.size:
+    denied, canceled = rows_of(ended, ended.outcome > FILLED), rows_of(ended, ended.outcome < FILLED)
+    if denied.bar.size:
         yield OrdersDenied(
-            container=container[denied],
-            order=number[denied],
-            symbol=symbol[denied],
-            bar=_own_bars(market, symbol[denied], bar[denied]),
-            rule=outcome[denied],
-            required=orders["required"][denied],
-            available=orders["available"][denied],
+            container=denied.container,
+            order=denied.order,
+            symbol=denied.symbol,
+            bar=_own_bars(market, denied.symbol, denied.bar),
+            rule=denied.outcome,
+            required=denied.required,
+            available=denied.available,
         )
-    if book.charges.size:
-        charged = book.charges["symbol"].astype(np.int16)
-        places = np.ascontiguousarray(book.charges["bar"])
+    if charged.bar.size:
+        own = _own_bars(market, charged.symbol, charged.bar)
         yield InterestCharged(
-            container=np.repeat(ids, counts[:, 2]),
-            symbol=charged,
-            bar=np.where(charged < 0, places, _own_bars(market, charged, places)),
-            amount=np.ascontiguousarray(book.charges["amount"]),
+            container=charged.container,
+            symbol=charged.symbol,
+            bar=np.where(charged.symbol < 0, charged.bar, own),
+            amount=charged.amount,
         )
-    if book.fills.size:
-        yield _filled(book, market, np.repeat(ids, counts[:, 1]), np.repeat(starts, counts[:, 1]))
-    if canceled.size:
+    if filled.bar.size:
+        own = _own_bars(market, filled.symbol, filled.bar)
+        yield OrdersFilled(**filled._replace(bar=own)._asdict())
+    if canceled.bar.size:
         yield OrdersCanceled(
-            container=container[canceled],
-            order=number[canceled],
-            symbol=symbol[canceled],
-            bar=_own_bars(market, symbol[canceled], bar[canceled]),
-            reason=-outcome[canceled],
+            container=canceled.container,
+            order=canceled.order,
+            symbol=canceled.symbol,
+            bar=_own_bars(market, canceled.symbol, canceled.bar),
+            reason=-canceled.outcome,
         )
-
-
-def _filled(book: Book, market: Market, container: Int32, first_order: Int64) -> OrdersFilled:
-    fills = book.fills
-    symbol = fills["symbol"].astype(np.int16)
-    return OrdersFilled(
-        container=container,
-        order=(fills["order"] - first_order).astype(np.int32),
-        symbol=symbol,
-        bar=_own_bars(market, symbol, np.ascontiguousarray(fills["bar"])),
-        quantity=np.ascontiguousarray(fills["quantity"]),
-        price=np.ascontiguousarray(fills["price"]),
-        fee=np.ascontiguousarray(fills["fee"]),
-    )

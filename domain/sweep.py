@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .book import Book, write_rows
 from .compiled import compiled_lean
 from .desk import Desk, Prices
 from .events import Float64, Int64
@@ -20,6 +21,7 @@ def _begin(desk: Desk, capital: float, settings: Float64) -> None:
     rules.supervised = int(rules.margined != 0 or settings[7] > 0.0 or rules.daily_loss > 0.0)
     state.gains = state.pains = 0.0
     state.wins = state.losses = state.open = state.halt = state.full = 0
+    state.orders = state.fills = state.charges = 0
     state.day = -1
     state.watched = int(rules.priced != 0 or settings[6] > 0.0)
     for s in range(desk.holdings.size):
@@ -40,7 +42,7 @@ def run_containers(
     settings: Float64,
     measures: Measures,
     room: Room,
-    ends: Int64,
+    book: Book,
     metrics: Float64,
 ) -> int:
     """Simulate and measure the containers from ``start`` on.
@@ -48,7 +50,7 @@ def run_containers(
     Parameters
     ----------
     desk
-        The bars, wishes and rules of all of them, and room for what they do.
+        The bars, wishes and rules of all of them, and room for what each of them does.
     start
         The first container; those before it are done.
     spans
@@ -62,38 +64,34 @@ def run_containers(
         How they are measured, and with what capital they begin.
     room
         Scratch for that.
-    ends
-        Written: the rows after each container's last order, fill and charge, shape (n_containers, 3).
+    book
+        Written: what they did, as far as it is kept.
     metrics
         Written: shape (n_containers, n_metrics).
 
     Returns
     -------
     int
-        How many containers are done: fewer than all where the room for rows did not suffice.
+        How many containers are done: fewer than all where the room for rows did not suffice, of the desk if
+        its state is ``full``, or else of the book.
     """
     state = desk.state
     prices = Prices(desk.time, desk.grid, desk.rules.mark)
-    wish = orders = fills = charges = 0
-    if start > 0:
-        wish = wish_ends[start - 1]
-        orders, fills, charges = ends[start - 1, 0], ends[start - 1, 1], ends[start - 1, 2]
+    wish = wish_ends[start - 1] if start > 0 else 0
     for c in range(start, wish_ends.size):
         _begin(desk, measures.capital, settings[c])
-        state.orders, state.fills, state.charges = orders, fills, charges
         first, stop = spans.first[c], spans.stop[c]
         simulate_container(desk, first, stop, wish, wish_ends[c])
-        if state.full != 0:
+        if state.full != 0 or not write_rows(desk, book.first + c, book):
             return c
         measure_container(
             prices,
             (first, stop, spans.warm[c]),
-            desk.fills[fills : state.fills],
-            desk.charges[charges : state.charges],
+            desk.fills[: state.fills],
+            desk.charges[: state.charges],
             measures,
             room,
             metrics[c],
         )
-        wish, orders, fills, charges = wish_ends[c], state.orders, state.fills, state.charges
-        ends[c, 0], ends[c, 1], ends[c, 2] = orders, fills, charges
+        wish = wish_ends[c]
     return wish_ends.size

@@ -323,3 +323,17 @@ def test_interest_at_every_bar_needs_room_for_interest_alone(
     tracemalloc.stop()
     assert len(outcome.rows(InterestCharged, "amount")) == count * 3998
     assert peak < 80e6
+
+
+def test_partial_fills_of_many_containers_are_those_of_one(
+    run, make_topology, make_containers, make_bars, scripted
+):
+    bars, count = make_bars([100.0] * 400), 30
+    policy = Execution(volume_limit=0.001)
+    units = Sizer(rule=SizingRule.UNITS, value=bars.volume[0] * 0.3)
+    topology = make_topology(scripted(*[1] * 400), execution=policy, sizer=units, capital=1e9)
+    alone = run(topology, bars, make_containers([(0, 400)])).rows(OrdersFilled, "bar", "quantity")
+    together = run(topology, bars, make_containers([(0, 400)] * count))
+    assert len(alone) == 300
+    assert together.rows(OrdersFilled, "bar", "quantity") == alone * count
+    assert together.rows(OrdersFilled, "container") == [c for c in range(count) for _ in alone]
