@@ -22,8 +22,8 @@ from ..workflows.phase_graph import Node
 from .phase_execution import PreparedPhase
 
 PACKAGE = Path(__file__).parents[2]
-SOURCES = ("domain", "coordinator")
-"""Rooms of the package whose source decides what a phase does; its version alone does not tell."""
+SOURCES = ("domain", "eventstore", "coordinator")
+"""Rooms of the package whose source decides what a phase leaves in the log; a version does not tell."""
 
 
 class PhaseCache(msgspec.Struct, frozen=True):
@@ -85,6 +85,8 @@ def _neighbours(topology: Topology) -> Iterator[bytes]:
     functions = (slot.strategy.function for slot in topology.slots if source_hash(slot.strategy))
     modules = [sys.modules.get(getattr(each, "py_func", each).__module__) for each in functions]
     folders = {Path(file).parent for module in modules if (file := getattr(module, "__file__", None))}
+    if not folders:
+        return
     for name, module in sorted(sys.modules.items()):
         file, spec = Path(getattr(module, "__file__", None) or ""), getattr(module, "__spec__", None)
         folder = next((folder for folder in folders if file.is_relative_to(folder)), None)

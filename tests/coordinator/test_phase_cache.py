@@ -15,6 +15,7 @@ from admf.coordinator.cli import app
 from admf.coordinator.monitoring.graph_diagram import mermaid, run_picture
 from admf.coordinator.monitoring.status import run_status
 from admf.coordinator.result import WorkflowResult
+from admf.coordinator.running import phase_cache
 from admf.coordinator.streams.archive import import_archive
 from admf.coordinator.streams.export import export_run
 from admf.domain.errors import AdmfError
@@ -102,6 +103,21 @@ def test_only_what_differs_is_simulated(
     # Neither does what only decides whether and when a phase is carried out.
     timed = changed(changed(train_and_test, 0, timeout_seconds=600), 1, when="training.trials > 1")
     assert set(outcomes(coordinator.execute_workflow(timed)).values()) == {"cached"}
+
+
+@pytest.mark.parametrize("room", ["domain", "eventstore", "coordinator"])
+def test_by_other_code_of_the_package_it_is_simulated_again(
+    coordinator: Coordinator, folder: Path, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    (folder / room).mkdir()
+    monkeypatch.setattr(phase_cache, "PACKAGE", folder)
+    monkeypatch.setattr(phase_cache, "_package_digest", phase_cache._package_digest.__wrapped__)
+    workflow = {"workflow": "backtest", "strategy": "momentum", "data_file": "walk.csv"}
+    found = []
+    for code in ("", "", "# changed"):
+        (folder / room / "module.py").write_text(code)
+        found.append(outcomes(coordinator.execute_workflow(workflow))["backtest"])
+    assert found == ["completed", "cached", "completed"]
 
 
 @pytest.mark.parametrize("where", ["source", "keyword"])
