@@ -342,7 +342,7 @@ def gaps(bars: Bars) -> tuple[Gap, ...]:
     duration = parse_timeframe(bars.timeframe).duration
     if duration is None:
         missing = _missing_months(bars)
-    elif np.diff(bars.time).max(initial=0) <= duration:
+    elif _widest(bars.time) <= duration:
         return ()
     elif duration >= DAY:
         days = duration // DAY
@@ -353,6 +353,12 @@ def gaps(bars: Bars) -> tuple[Gap, ...]:
         Gap(int(bars.time[index]), int(bars.time[index + 1]), int(missing[index]))
         for index in np.flatnonzero(missing > 0)
     )
+
+
+def _widest(time: Int64) -> int:
+    """Return the largest distance of neighbours."""
+    steps = (np.diff(time[start : start + _BLOCK + 1]) for start in range(0, time.size, _BLOCK))
+    return max(int(step.max(initial=0)) for step in steps)
 
 
 def _missing_months(bars: Bars) -> Int64:

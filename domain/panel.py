@@ -8,7 +8,7 @@ import numpy as np
 
 from .bars import Bars, Window, window_of
 from .errors import DataError
-from .events import Int32, Int64
+from .events import Int32
 
 
 class Panel:
@@ -23,11 +23,8 @@ class Panel:
     ----------
     time
         The timeline: all times at which any symbol has a bar, shape (n_bars,).
-    at
-        Per symbol: the place on the timeline of each of its bars.
-    own
-        Per symbol: at each place on the timeline, the number of the symbol's last bar up to then, -1 before
-        its first.
+    is_dense
+        Whether every symbol has a bar at every time.
 
     Raises
     ------
@@ -40,7 +37,9 @@ class Panel:
         if len(set(names)) < len(names):
             raise DataError(f"the symbols of a phase must differ, were {', '.join(names)}.")
         self.bars = tuple(bars)
-        self.time, self.at, self.own = _timeline(self.bars)
+        times = [each.time for each in bars]
+        self.is_dense = all(np.array_equal(time, times[0]) for time in times[1:])
+        self.time = times[0] if self.is_dense else np.unique(np.concatenate(times))
 
     def __len__(self) -> int:
         """Return the number of bars on the timeline."""
@@ -52,9 +51,19 @@ class Panel:
         return tuple(each.symbol for each in self.bars)
 
     @cached_property
-    def is_dense(self) -> bool:
-        """Whether every symbol has a bar at every time."""
-        return all(len(each) == len(self) for each in self.bars)
+    def at(self) -> tuple[Int32, ...]:
+        """Per symbol: the place on the timeline of each of its bars."""
+        if self.is_dense:
+            return (np.arange(len(self), dtype=np.int32),) * len(self.bars)
+        return tuple(np.searchsorted(self.time, each.time).astype(np.int32) for each in self.bars)
+
+    @cached_property
+    def own(self) -> tuple[Int32, ...]:
+        """Per symbol: at each place, the number of its last bar up to then, -1 before its first."""
+        if self.is_dense:
+            return self.at
+        ends = (np.searchsorted(each.time, self.time, side="right") for each in self.bars)
+        return tuple((end - 1).astype(np.int32) for end in ends)
 
     def head(self, stop: int) -> "Panel":
         """Give the bars before place ``stop`` on the timeline, as views."""
@@ -70,14 +79,3 @@ class Panel:
     def window(self, start: date | None = None, end: date | None = None) -> Window:
         """Find the places on the timeline that are dated from ``start`` to ``end``; see `Bars.window`."""
         return window_of(self.time, ", ".join(self.symbols), start, end)
-
-
-def _timeline(bars: tuple[Bars, ...]) -> tuple[Int64, tuple[Int32, ...], tuple[Int32, ...]]:
-    time = bars[0].time
-    if all(np.array_equal(each.time, time) for each in bars[1:]):
-        same = np.arange(time.size, dtype=np.int32)
-        return time, (same,) * len(bars), (same,) * len(bars)
-    time = np.unique(np.concatenate([each.time for each in bars]))
-    at = tuple(np.searchsorted(time, each.time).astype(np.int32) for each in bars)
-    own = tuple((np.searchsorted(each.time, time, side="right") - 1).astype(np.int32) for each in bars)
-    return time, at, own

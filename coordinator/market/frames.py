@@ -71,7 +71,8 @@ def _times(values: "pd.Series | pd.Index", name: str) -> Int64:
             f"data frame {name!r}, row {row}: each row must have a time, found none. Remove the row."
         )
     zoneless = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
-    return np.array(zoneless.as_unit("ns").asi8, np.int64)
+    # Another unit gives new times anyway; those of the caller are copied.
+    return zoneless.asi8.copy() if zoneless.unit == "ns" else zoneless.as_unit("ns").asi8
 
 
 def _numbers(values: "pd.Series", name: str) -> Float64:

@@ -162,6 +162,8 @@ def _gap_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[s
 
 
 def _idle_warnings(section: PhaseSection, panel: Panel, window: Window) -> list[str]:
+    if panel.is_dense:
+        return []
     return [
         f"{section.name}: {bars.symbol} has no bar between its dates."
         for bars, places in zip(panel.bars, panel.at, strict=True)

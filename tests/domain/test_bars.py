@@ -151,6 +151,15 @@ def test_a_broken_row_far_down_is_found():
         checked_bars(columns, symbol="SPY", timeframe="1d", source="SPY.csv")
 
 
+@pytest.mark.parametrize("before", [1, 65_535, 65_536, 65_537, 69_999])
+def test_a_gap_is_found_wherever_it_is(before):
+    minutes = np.arange(70_000)
+    time = (minutes + 5 * (minutes >= before)) * MINUTE
+    columns = msgspec.structs.replace(flat_columns(*["2024-01-02"] * minutes.size), time=time)
+    bars = checked_bars(columns, symbol="SPY", timeframe="1m", source="SPY.csv")
+    assert [(gap.next_time, gap.missing) for gap in gaps(bars)] == [(int(time[before]), 5)]
+
+
 def test_no_bars_are_refused():
     with pytest.raises(DataError, match=r"SPY\.csv: there must be at least one bar, found none"):
         flat_bars()
