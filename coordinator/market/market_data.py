@@ -5,18 +5,19 @@ import glob
 import gzip
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
 import numpy as np
+from arro3.core import RecordBatchReader
 
 from ...configs import data as bundled_data
 from ...domain.bars import Bars, checked_bars, more_rows, parse_timeframe
 from ...domain.errors import DataError
-from ...domain.events import BarsLoaded, Bool
+from ...domain.events import BarsLoaded
 from ..configuration.data_section import NO_CALENDAR, Calendar
 from .calendars import with_sessions
 
@@ -33,6 +34,8 @@ COLUMNS = {
     "volume": ("volume", "vol"),
 }
 """Columns of bars, and the names by which they are found."""
+NUMBERS = ("open", "high", "low", "close", "volume")
+"""Those of them that are no time."""
 _PANDAS_INDEX = "__index_level_0__"
 
 
@@ -119,7 +122,7 @@ class _Table(NamedTuple):
     """A file as DuckDB sees it.
 
     ``source`` is a FROM clause that names the columns c0, c1, ... in order; their ``types`` are known where
-    the file states them.
+    the file states them. It holds so many ``bars``, from the row ``first_row`` on.
     """
 
     path: Path
@@ -127,38 +130,49 @@ class _Table(NamedTuple):
     source: str
     header: list[str]
     first_row: int
+    bars: int
     types: tuple[str, ...] = ()
 
     def select(self, what: str, rest: str = "") -> "DuckDBPyConnection":
         file = {"path": glob.escape(str(self.path))}
         return self.connection.execute(f"SELECT {what} FROM {self.source} {rest}", file)
 
+    def batches(self, expressions: Mapping[str, str]) -> RecordBatchReader:
+        """Read columns piece by piece: all at once, they would be copied once more."""
+        what = ", ".join(f"{sql} AS {name}" for name, sql in expressions.items())
+        file = {"path": glob.escape(str(self.path))}
+        relation = self.connection.sql(f"SELECT {what} FROM {self.source}", params=file)
+        return RecordBatchReader.from_stream(relation)
+
 
 def _open_table(connection: "DuckDBPyConnection", path: Path) -> _Table:
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
-        header = _checked_header(path)
+        header, bars = _checked_header(path)
         types = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(header)))
         compression = "gzip" if name.endswith(".gz") else "none"
         source = (
             "read_csv($path, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
             f"strict_mode = false, compression = '{compression}', columns = {{{types}}})"
         )
-        return _Table(path, connection, source, header, first_row=2)
+        return _Table(path, connection, source, header, first_row=2, bars=bars)
     if name.endswith(".parquet"):
-        file = _Table(path, connection, "read_parquet($path)", [], first_row=1)
+        file = _Table(path, connection, "read_parquet($path)", [], first_row=1, bars=0)
         columns = file.select("*", "LIMIT 0").description
         aliases = ", ".join(f"c{index}" for index in range(len(columns)))
         return file._replace(
             source=f"{file.source} AS file({aliases})",
             header=[column[0] for column in columns],
+            bars=int(file.select("count(*)").fetchall()[0][0]),
             types=tuple(str(column[1]) for column in columns),
         )
     raise DataError(f"{path}: a data file must be one of {', '.join(_SUFFIXES)}. Export it as one of them.")
 
 
-def _checked_header(path: Path) -> list[str]:
-    """Give the names in the first row of a CSV file, once all rows are known to be lines with as many cells.
+def _checked_header(path: Path) -> tuple[list[str], int]:
+    """Give the names in the first row of a CSV file, and the number of rows below it.
+
+    All of these are known then to be lines with as many cells.
 
     DuckDB either skips blank lines and tolerates odd cells, or refuses mixed line ends without naming a row;
     this check is what makes row numbers exact.
@@ -168,7 +182,7 @@ def _checked_header(path: Path) -> list[str]:
         with _open_text(path) as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            row = 1
+            row, bars = 1, 0
             for row, cells in enumerate(reader, 2):
                 if not cells and not any(reader):
                     break
@@ -183,6 +197,7 @@ def _checked_header(path: Path) -> list[str]:
                         f"{path}, row {row}: each row must be one line, found a line break inside a cell. "
                         "Join the lines."
                     )
+                bars += 1
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}, row {_first_undecodable_row(path)}: text must be UTF-8, found byte "
@@ -196,7 +211,7 @@ def _checked_header(path: Path) -> list[str]:
         raise DataError(
             f"{path}: the file must be whole, found: {error}. Copy or compress it again."
         ) from error
-    return header
+    return header, bars
 
 
 def _open_text(path: Path) -> TextIO:
@@ -250,24 +265,30 @@ _DATE_FORMS = (
 def _read_columns(table: _Table) -> BarsLoaded:
     positions = _column_positions(table)
     date = f"c{positions['time']}::VARCHAR"
-    first = table.select(date, "LIMIT 1").fetchone()
-    if first is None:
+    first = table.select(date, "LIMIT 1").fetchall()
+    if not first:
         raise DataError(f"{table.path}: there must be at least one bar, found only a header. Add data rows.")
-    form = _date_form(table, positions["time"], first[0])
+    form = _date_form(table, positions["time"], first[0][0])
     if table.types and table.types[positions["time"]] in _TIMES:
         time = f"epoch_ns(c{positions['time']})"
     else:
         read = form.nanoseconds.format(cell=date)
         time = f"CASE WHEN regexp_full_match({date}, '{form.pattern}') THEN {read} END"
     expressions = {"time": time}
-    for name in ("open", "high", "low", "close", "volume"):
+    for name in NUMBERS:
         expressions[name] = f"TRY_CAST(c{positions[name]} AS DOUBLE)" if name in positions else "0::DOUBLE"
-    cells = table.select(", ".join(f"{sql} AS {name}" for name, sql in expressions.items())).fetchnumpy()
-    columns = {name: np.ma.asarray(column) for name, column in cells.items()}
-    unread = {name: np.ma.getmaskarray(column) for name, column in columns.items() if np.ma.is_masked(column)}
+    times, numbers = np.empty(table.bars, np.int64), {name: np.empty(table.bars) for name in NUMBERS}
+    row, unread = 0, 0
+    for batch in table.batches(expressions):
+        for name, column in {"time": times, **numbers}.items():
+            cells = batch.column(name)
+            unread += cells.null_count
+            if not unread:
+                column[row : row + batch.num_rows] = np.asarray(cells)
+        row += batch.num_rows
     if unread:
-        _refuse_cell(table, positions, form, unread)
-    return BarsLoaded(**{name: column.data for name, column in columns.items()})
+        _refuse_cell(table, positions, form, expressions)
+    return BarsLoaded(time=times, **numbers)
 
 
 def _column_positions(table: _Table) -> dict[str, int]:
@@ -314,9 +335,12 @@ def _date_form(table: _Table, position: int, first: str | None) -> _DateForm:
 
 
 def _refuse_cell(
-    table: _Table, positions: dict[str, int], form: _DateForm, unread: dict[str, Bool]
+    table: _Table, positions: dict[str, int], form: _DateForm, expressions: dict[str, str]
 ) -> NoReturn:
     """Raise for the first row that has a cell which could not be read."""
+    what = ", ".join(f"({sql}) IS NULL AS {name}" for name, sql in expressions.items())
+    cells = {name: np.asarray(column) for name, column in table.select(what).fetchnumpy().items()}
+    unread = {name: column for name, column in cells.items() if column.any()}
     row, name = min((int(np.argmax(broken)), name) for name, broken in unread.items())
     position = positions[name]
     cell = table.select(f"c{position}::VARCHAR", f"LIMIT 1 OFFSET {row}").fetchone()
