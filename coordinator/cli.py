@@ -29,6 +29,8 @@ def main() -> None:
     # Nearly all objects of a short run live until its end, and there are fewer of them than this: to look for
     # garbage among them after every few hundred takes a tenth of its time, after every 10,000 a twentieth.
     gc.set_threshold(200_000)
+    # Shards run on all processors by themselves; threads of the linear algebra would only wait, busily.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _interrupt)
     codes: list[int] = []
     atexit.register(_leave, codes)

@@ -12,12 +12,17 @@ from numba.core import event
 from numba.core.base import BaseContext
 from numba.core.caching import FunctionCache
 from numba.core.errors import NumbaError as NumbaError
+from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
+from numba.cpython import hashing  # noqa: F401 - states addresses that machine code may refer to
 from numba.cpython.unsafe import numbers
 from numba.extending import overload
 from numba.np import linalg
 
 from .compiled import trailing_zeros
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _import_array_functions() -> None:
@@ -32,9 +37,7 @@ def _import_array_functions() -> None:
 
 
 _import_array_functions()
-
-P = ParamSpec("P")
-R = TypeVar("R")
+rtsys.initialize(cpu_target.target_context)
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]
@@ -45,8 +48,6 @@ class _Cache(FunctionCache):  # type: ignore[misc]
     """
 
     def load_overload(self, sig: object, target_context: BaseContext) -> object:
-        import_module("numba.cpython.hashing")  # It states addresses that machine code may refer to.
-        rtsys.initialize(target_context)
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)
 
