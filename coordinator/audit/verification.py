@@ -12,9 +12,9 @@ from ..running.progress import Silence
 from ..simulation.executors import InProcess
 from ..streams.workspace import Workspace
 from .phase_audit import PhaseAudit
-from .references import References
 from .replay import replay_run
 from .stream_audit import BarsAudit, ChainAudit, ContentAudit, NotesAudit, WorkflowAudit, decoded
+from .stream_references import StreamReferences
 from .violation import Violation
 
 Progress = Callable[[int, int], None]
@@ -123,7 +123,7 @@ class LogAudit:
         self._progress = progress
         self._chains: dict[str, ChainAudit] = {}
         self._contents: dict[str, ContentAudit] = {}
-        self._references = References(self._end_of)
+        self._references = StreamReferences(self._end_of)
         self._read = self._rows = 0
         self.events = 0
         self._run = ""

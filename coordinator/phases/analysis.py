@@ -26,7 +26,7 @@ from ..configuration.analysis_sections import AnalysisSection
 from ..configuration.sections import PhaseSection
 from ..streams.earlier_trials import EarlierTrials, measured
 from .context import PhaseContext
-from .evidence import concluded, planned_for_analysis
+from .evidence import analyzed, concluded, planned_for_analysis
 
 
 def plan_analysis(section: PhaseSection, topology: Topology, window: Window) -> Containers:  # noqa: ARG001
@@ -50,9 +50,8 @@ def analysis(context: PhaseContext) -> PhaseOutput:
     probability of overfitting tells of something else: whether the choice among the trials mattered. Where
     all of them share an edge, it is high.
     """
-    earlier, wanted = context.earlier, context.section.analysis or AnalysisSection()
-    if earlier is None or earlier.output.best is None:
-        raise ConfigurationError(f"phase {context.section.name!r}: there are no trials to analyze.")
+    earlier, _ = analyzed(context)
+    wanted = context.section.analysis or AnalysisSection()
     trials = measured(earlier, wanted.blocks)
     figures = _figures(trials, wanted, context.topology.bars_per_year)
     return concluded(context, figures, _verdict(figures, wanted.level))

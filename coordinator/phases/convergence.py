@@ -6,6 +6,7 @@ from ...domain.events import PhaseOutput
 from ...domain.topology import Containers, Topology
 from ..configuration.sections import PhaseSection
 from .context import PhaseContext, containers_over
+from .evidence import analyzed, concluded
 
 
 def plan_convergence(
@@ -28,21 +29,16 @@ def convergence(context: PhaseContext) -> PhaseOutput:
     Figures are ``before``, ``now``, ``change`` (absolute) and ``converged``, which is 1 where the change is
     less than the tolerance, else 0.
     """
-    section, earlier = context.section, context.earlier
-    asked = section.convergence
-    if earlier is None or earlier.output.best is None or asked is None or asked.before is None:
-        raise ConfigurationError(f"phase {section.name!r}: there are no two values to compare.")
-    output, before = earlier.output, asked.before
-    now = earlier.output.best.metrics[output.objective]
+    (earlier, best), asked = analyzed(context), context.section.convergence
+    if asked is None or asked.before is None:
+        raise ConfigurationError(f"phase {context.section.name!r}: there are no two values to compare.")
+    objective, before = earlier.output.objective, asked.before
+    now = best.metrics[objective]
     change = abs(now - before)
     converged = change < asked.tolerance
-    return PhaseOutput(
-        objective=output.objective,
-        direction=output.direction,
-        best=output.best,
-        metrics=earlier.output.best.metrics,
-        trials=output.trials,
-        figures={"before": before, "now": now, "change": change, "converged": float(converged)},
-        verdict=f"{output.objective} changed by {change:.6g}, {'less' if converged else 'not less'} than "
+    return concluded(
+        context,
+        {"before": before, "now": now, "change": change, "converged": float(converged)},
+        f"{objective} changed by {change:.6g}, {'less' if converged else 'not less'} than "
         f"{asked.tolerance:g}: the search has {'' if converged else 'not '}converged.",
     )

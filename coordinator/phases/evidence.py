@@ -12,6 +12,7 @@ from ...domain.market import Market
 from ...domain.statistics.trade_record import TradeRecord, trade_record
 from ...domain.topology import Containers
 from ..configuration.sections import PhaseSection
+from ..streams.earlier_trials import EarlierPhase
 from .context import PhaseContext, containers_over
 
 
@@ -55,24 +56,36 @@ def planned_for_analysis(section: PhaseSection, window: Window) -> Containers:
     return containers_over(window, {}, count=0)
 
 
-def best_trial(context: PhaseContext) -> BestTrial:
-    """Read the best trial of the phase that is analyzed.
+def analyzed(context: PhaseContext) -> tuple[EarlierPhase, Trial]:
+    """Return the phase that is analyzed, and its best trial.
 
     Raises
     ------
     ConfigurationError
         That phase has no trials: it simulated nothing.
     """
-    best = context.earlier.output.best if context.earlier else None
-    if context.earlier and best:
-        for shard in context.earlier.shards(best.container):
-            row = int(np.flatnonzero(shard.trials.container == best.container)[0])
-            start = int(shard.fill_ends[row - 1]) if row else 0
-            window = Window(int(shard.trials.first_bar[row]), int(shard.trials.stop_bar[row]))
-            return BestTrial(best, window, shard.returns[row], shard.fills[start : shard.fill_ends[row]])
-    raise ConfigurationError(
-        f"phase {context.section.name!r}: there are no trials to analyze in "
-        f"{context.section.inherit_best_from!r}; name a phase that simulates."
+    earlier = context.earlier
+    if earlier is None or earlier.output.best is None:
+        raise _without_trials(context.section)
+    return earlier, earlier.output.best
+
+
+def best_trial(context: PhaseContext) -> BestTrial:
+    """Read the best trial of the phase that is analyzed; raises like `analyzed`."""
+    earlier, best = analyzed(context)
+    shard = next(earlier.shards(best.container), None)
+    if shard is None:
+        raise _without_trials(context.section)
+    row = int(np.flatnonzero(shard.trials.container == best.container)[0])
+    start = int(shard.fill_ends[row - 1]) if row else 0
+    window = Window(int(shard.trials.first_bar[row]), int(shard.trials.stop_bar[row]))
+    return BestTrial(best, window, shard.returns[row], shard.fills[start : shard.fill_ends[row]])
+
+
+def _without_trials(section: PhaseSection) -> ConfigurationError:
+    return ConfigurationError(
+        f"phase {section.name!r}: there are no trials to analyze in {section.inherit_best_from!r}; name a "
+        "phase that simulates."
     )
 
 
@@ -91,14 +104,13 @@ def trades_in(context: PhaseContext, best: BestTrial) -> TradeRecord:
 
 def concluded(context: PhaseContext, figures: dict[str, float], verdict: str) -> PhaseOutput:
     """Hand on the best trial as it was, with what was found about it."""
-    if context.earlier is None or context.earlier.output.best is None:
-        raise ConfigurationError(f"phase {context.section.name!r}: there are no trials to analyze.")
-    output = context.earlier.output
+    earlier, best = analyzed(context)
+    output = earlier.output
     return PhaseOutput(
         objective=output.objective,
         direction=output.direction,
-        best=output.best,
-        metrics=context.earlier.output.best.metrics,
+        best=best,
+        metrics=best.metrics,
         trials=output.trials,
         figures=figures,
         verdict=verdict,

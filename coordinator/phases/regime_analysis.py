@@ -24,7 +24,7 @@ from ..configuration.sections import PhaseSection
 from ..streams.earlier_trials import EarlierPhase, Shard
 from .classification import require_classifiable
 from .context import PhaseContext, trial_at
-from .evidence import concluded, planned_for_analysis
+from .evidence import analyzed, concluded, planned_for_analysis
 
 LEAST_BARS, LEAST_TRADES = 60, 10
 """What a regime must have unless the phase says otherwise."""
@@ -61,15 +61,14 @@ def regime_analysis(context: PhaseContext) -> PhaseOutput:
     The classifier is fitted to the bars from the start of the period to ``fit.end``. A bar and a trade count
     for the regime that was known before them.
     """
-    section, earlier = context.section, context.earlier
-    if earlier is None or earlier.output.best is None:
-        raise ConfigurationError(f"phase {section.name!r}: there are no trials to analyze.")
+    earlier, best = analyzed(context)
     if context.classification is None:
-        raise ConfigurationError(f"phase {section.name!r}: there is no classifier.")
+        raise ConfigurationError(f"phase {context.section.name!r}: there is no classifier.")
     names, labels, fitted, _ = context.classification
     known = known_before(labels, context.window.first)
     tried = _tried(earlier, known, context.window, len(names))
-    regimes = _regimes(context, tried, np.bincount(known[known >= 0], minlength=len(names)), names)
+    bars = np.bincount(known[known >= 0], minlength=len(names))
+    regimes = _regimes(context, tried, best.container, bars, names)
     overall = {f"{regime.name}.{name}": each for regime in regimes for name, each in regime.metrics.items()}
     found = concluded(context, {**fitted, **overall}, _verdict(regimes))
     return msgspec.structs.replace(found, regimes=regimes)
@@ -106,8 +105,10 @@ def _entries(shard: Shard, first: int) -> Entries:
     return Entries(row, shard.fills["bar"][opened].astype(np.int64) - first, trades.pnl[:count])
 
 
-def _regimes(context: PhaseContext, tried: _Tried, bars: Int64, names: tuple[str, ...]) -> tuple[Regime, ...]:
-    section, best = context.section, context.earlier.output.best if context.earlier else None
+def _regimes(
+    context: PhaseContext, tried: _Tried, best: int, bars: Int64, names: tuple[str, ...]
+) -> tuple[Regime, ...]:
+    section = context.section
     least_bars = LEAST_BARS if section.minimum_bars is None else section.minimum_bars
     least_trades = LEAST_TRADES if section.minimum_trades is None else section.minimum_trades
     ratios = sharpe_by_regime(tried.sums, bars, context.topology.bars_per_year)
@@ -139,9 +140,14 @@ def _regimes(context: PhaseContext, tried: _Tried, bars: Int64, names: tuple[str
             chosen = Trial(
                 container=trial.container, parameters=trial.parameters, metrics=metrics(row, regime)
             )
-        overall = metrics(best.container, regime) if best else {}
         found.append(
-            Regime(name=name, bars=int(bars[regime]), metrics=overall, best=chosen, shortfall=shortfall)
+            Regime(
+                name=name,
+                bars=int(bars[regime]),
+                metrics=metrics(best, regime),
+                best=chosen,
+                shortfall=shortfall,
+            )
         )
     return tuple(found)
 

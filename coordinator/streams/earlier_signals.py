@@ -1,6 +1,6 @@
 """Signals that an earlier phase emitted, for a phase that follows them without calling any strategy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -17,7 +17,6 @@ from ...domain.events import (
     Int32,
     Int64,
     PhaseOutput,
-    PhaseStarted,
     SignalsEmitted,
     TrialsCompleted,
 )
@@ -130,24 +129,37 @@ def read_source(trace: TraceQuery, run: str, section: PhaseSection, feeds: tuple
     """
     if section.ensemble is not None:
         return Source(_member_signals(trace, run, section, section.ensemble.members, feeds), {})
-    stream = _checked(trace, run, section, section.inherit_best_from, feeds)
+    stream = earlier_stream(trace, run, section, section.inherit_best_from, feeds, require_replayable)
     trials = chosen_trials(trace, run, section.inherit_best_from, section.trials)
     strategies = tuple(f"{strategy.name}." for strategy in section.strategies)
     parameters = {name: column for name, column in trials.parameters.items() if name.startswith(strategies)}
     return Source(_signals(trace, stream, trials.container), parameters)
 
 
-def _checked(trace: TraceQuery, run: str, section: PhaseSection, source: str, feeds: tuple[Feed, ...]) -> str:
-    """Return the stream of a phase whose signals can be followed."""
+def earlier_stream(
+    trace: TraceQuery,
+    run: str,
+    section: PhaseSection,
+    source: str,
+    feeds: tuple[Feed, ...],
+    require: Callable[[PhaseSection, PhaseSection], None],
+) -> str:
+    """Return the stream of an earlier phase whose signals or trials another phase takes.
+
+    Raises
+    ------
+    ConfigurationError
+        The two don't fit, as ``require`` says of their sections; or the earlier phase read other bars.
+    """
     stream = trace.stream(run, source)
-    for recorded in trace.events(stream, PhaseStarted.__name__):
-        if isinstance(started := recorded.event, PhaseStarted):
-            require_replayable(section, PhaseSection.model_validate_json(started.configuration))
-            if started.feeds != feeds:
-                raise ConfigurationError(
-                    f"phase {section.name!r} must read the bars that {started.phase!r} read, whose signals "
-                    "it follows, and would read others; run that phase again, too."
-                )
+    started = trace.start(stream)
+    if started:
+        require(section, PhaseSection.model_validate_json(started.configuration))
+        if started.feeds != feeds:
+            raise ConfigurationError(
+                f"phase {section.name!r} must read the bars that {source!r} read, whose signals or trials it "
+                "takes, and would read others; run that phase again, too."
+            )
     return stream
 
 
@@ -162,7 +174,9 @@ def _member_signals(
     found = {}
     for phase in dict.fromkeys(member.phase for member in members):
         containers = np.array(sorted(each.container for each in members if each.phase == phase), np.int32)
-        found[phase] = _signals(trace, _checked(trace, run, section, phase, feeds), containers)
+        found[phase] = _signals(
+            trace, earlier_stream(trace, run, section, phase, feeds, require_replayable), containers
+        )
     slots = {strategy.name: number for number, strategy in enumerate(section.strategies)}
     parts = [
         found[member.phase].of(member.container, np.array([slots[name] for name in member.strategies]))

@@ -21,7 +21,6 @@ from ...domain.events import (
     InterestCharged,
     OrdersFilled,
     PhaseOutput,
-    PhaseStarted,
     TrialsCompleted,
 )
 from ...domain.market import Market
@@ -30,6 +29,7 @@ from ...domain.panel import Panel
 from ...domain.statistics.overfitting import BlockSums, block_sums
 from ...domain.statistics.sharpe import record_of
 from ..configuration.sections import PhaseSection
+from .earlier_signals import earlier_stream
 from .records import records_of
 from .trace_query import TraceQuery
 
@@ -106,15 +106,8 @@ def read_earlier(
         The earlier phase can't be analyzed: see `require_analyzable`; or it read other bars.
     """
     name = section.inherit_best_from
-    stream, output = trace.stream(run, name), trace.get_phase_output(run, name)
-    for recorded in trace.events(stream, PhaseStarted.__name__):
-        if isinstance(started := recorded.event, PhaseStarted):
-            require_analyzable(section, PhaseSection.model_validate_json(started.configuration))
-            if started.feeds != feeds:
-                raise ConfigurationError(
-                    f"phase {section.name!r} must read the bars that {name!r} read, whose trials it "
-                    "analyzes, and would read others; run that phase again, too."
-                )
+    stream = earlier_stream(trace, run, section, name, feeds, require_analyzable)
+    output = trace.get_phase_output(run, name)
     return EarlierPhase(output, partial(shards_in, trace, stream, section.capital, panel))
 
 

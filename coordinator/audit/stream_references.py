@@ -15,7 +15,7 @@ from ...eventstore.record import Head, Recorded
 from .violation import Violation
 
 
-class References:
+class StreamReferences:
     """Collects what events say about other streams, and compares it with those.
 
     Parameters
