@@ -63,14 +63,15 @@ def room_for(prices: Prices, fills: int) -> Room:
 def _value(marks: Float64, start: int, cash: float, position: Float64, equity: Float64) -> int:
     """Write the equity at closes from the bar ``start`` on, and return at how many there was a position."""
     held = 0
-    for t in range(equity.size):
-        equity[t] = cash
     for s in range(position.size):
-        if position[s] != 0.0:
-            held = equity.size
-            own = marks[s, start : start + held]
-            for t in range(held):
-                equity[t] += position[s] * own[t]
+        if position[s] == 0.0:
+            continue
+        own = marks[s, start : start + equity.size]
+        for t in range(equity.size):
+            equity[t] = (equity[t] if held > 0 else cash) + position[s] * own[t]
+        held = equity.size
+    if held == 0:
+        equity[:] = cash
     return held
 
 

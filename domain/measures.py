@@ -12,16 +12,15 @@ import numpy as np
 from .bars import DAY
 from .compiled import compiled_lean
 from .events import Float64, Int64
-from .scans import next_not_below
 
-LANES, SUMS = 32, 12
+LANES, SUMS, WIDE = 32, 12, 64
 
 NOISE = 1e-24
 """A mean square deviation of returns up to this is rounding error of the equity, and counts as zero."""
 
 
 class Scratch(NamedTuple):
-    """What `bar_returns` may write to; make it with `scratch_for`."""
+    """What `bar_returns` and `drawdowns` may write to; make it with `scratch_for`."""
 
     curves: Float64
     lanes: Float64
@@ -230,29 +229,45 @@ def bar_returns(
 
 
 @compiled_lean
-def _valley(equity: Float64, peak: float, t: int, stop: int) -> tuple[float, float]:
-    """Return the lowest equity from ``t`` to ``stop`` (excluded), and the sum of its squared depths."""
-    valley = equity[t:stop]
-    lanes = (valley.size - int(stop == equity.size)) // 4 * 4
-    low = lower = np.inf
-    first = second = third = fourth = 0.0
-    for i in range(0, lanes, 4):
-        a, b, c, d = valley[i], valley[i + 1], valley[i + 2], valley[i + 3]
-        low, lower = min(low, min(a, b)), min(lower, min(c, d))
-        a, b, c, d = peak - a, peak - b, peak - c, peak - d
-        first, second, third, fourth = first + a * a, second + b * b, third + c * c, fourth + d * d
-    for i in range(lanes, valley.size):
-        low = min(low, valley[i])
-        first += (peak - valley[i]) * (peak - valley[i])
-    return min(low, lower), (first + second) + (third + fourth)
+def _valley(equity: Float64, peak: float, t: int, lanes: Float64) -> tuple[int, float, float]:
+    """Follow a drawdown from the bar ``t`` on to the first bar that reaches its peak again.
+
+    Returns that bar, or the number of bars; the lowest equity before it, and the sum of squared depths.
+    """
+    squares, lows = lanes[:WIDE], lanes[WIDE : 2 * WIDE]
+    low, total, begin = np.inf, 0.0, t
+    while t + WIDE <= equity.size:
+        these = equity[t : t + WIDE]
+        reached = 0
+        for i in range(WIDE):
+            reached |= int(not these[i] < peak)
+        if reached != 0:
+            break
+        if t == begin:
+            for i in range(WIDE):
+                squares[i], lows[i] = 0.0, np.inf
+        for i in range(WIDE):
+            depth = peak - these[i]
+            squares[i] += depth * depth
+            lows[i] = min(lows[i], these[i])
+        t += WIDE
+    if t > begin:
+        for i in range(WIDE):
+            total += squares[i]
+            low = min(low, lows[i])
+    while t < equity.size and equity[t] < peak:
+        total += (peak - equity[t]) * (peak - equity[t])
+        low = min(low, equity[t])
+        t += 1
+    return t, low, total
 
 
 @compiled_lean
-def drawdowns(peak: float, equity: Float64, time: Int64) -> Drawdowns:
+def drawdowns(peak: float, equity: Float64, time: Int64, lanes: Float64) -> Drawdowns:
     """Sum up the drawdowns of an equity curve, ``peak`` being its first peak.
 
     ``equity`` and ``time`` have shape (n_bars,). A drawdown lasts from the bar of its peak, or the first bar,
-    to the bar that reaches this peak again, or to the last bar.
+    to the bar that reaches this peak again, or to the last bar. ``lanes`` is scratch.
     """
     n = equity.size
     deepest = depths = squares = 0.0
@@ -263,8 +278,7 @@ def drawdowns(peak: float, equity: Float64, time: Int64) -> Drawdowns:
             peak, since = max(peak, equity[t]), t
             t += 1
             continue
-        stop = next_not_below(equity, peak, t)
-        trough, total = _valley(equity, peak, t, stop)
+        stop, trough, total = _valley(equity, peak, t, lanes)
         under_water += stop - t
         depth = (peak - trough) / peak
         deepest = max(deepest, depth)

@@ -317,7 +317,7 @@ def measure(
     fill_bar
         Bar of each fill, counted from the first bar of the window.
     scratch
-        For `bar_returns`.
+        For `bar_returns` and `drawdowns`.
     out
         Array of shape (len(METRICS),).
     """
@@ -330,7 +330,8 @@ def measure(
     out[Metric.BUY_AND_HOLD_RETURN] = curve.close[n - 1] / curve.close[0] - 1.0
     out[Metric.CAGR] = growth ** (1.0 / years) - 1.0 if years > 0.0 and growth > 0.0 else np.nan
     peculiar = profile == Profile.BACKTESTING_PY
-    valleys = drawdowns(curve.equity[0] if peculiar else curve.capital, curve.equity, curve.time)
+    highest = curve.equity[0] if peculiar else curve.capital
+    valleys = drawdowns(highest, curve.equity, curve.time, scratch.lanes)
     returns = bar_returns(curve.capital, curve.equity, curve.close, valleys.lowest, scratch)
     deals = tally(trades, count, fill_bar, curve.time)
     _write_returns(returns, per_year, out)

@@ -39,18 +39,3 @@ def changed(values: Float64, t: int) -> np.uint64:
         is_number = these[i] == these[i] or before[i] == before[i]
         found |= np.uint64(is_number and these[i] != before[i]) << np.uint64(i)
     return found
-
-
-@compiled_lean
-def next_not_below(values: Float64, value: float, t: int) -> int:
-    """Return the first bar from ``t`` on with this value or a higher one, or the number of bars."""
-    for stride in STRIDES:
-        while t + stride <= values.size:
-            these = values[t : t + stride]
-            found = 0
-            for i in range(stride):
-                found |= int(not these[i] < value)
-            if found != 0:
-                break
-            t += stride
-    return t

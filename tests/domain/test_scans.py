@@ -1,7 +1,7 @@
 """Scans over bars, and the changes of targets that they find, against going through bar by bar."""
 
 import numpy as np
-from admf.domain.scans import WORD, changed, next_above, next_not_below
+from admf.domain.scans import WORD, changed, next_above
 from admf.domain.targets import write_changes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,6 @@ def test_scans_find_the_first_bar_at_which_it_holds(one, other, start):
     size = min(values.size, others.size)
     values, others, start = values[:size], others[:size], min(start, size)
     assert next_above(values, others, start) == first(values > others, start)
-    assert next_not_below(values, 0.5, start) == first(~(values < 0.5), start)
 
 
 @settings(deadline=None)
