@@ -7,6 +7,7 @@ it only gradually, so that they depend a little on where the bars begin.
 
 from collections.abc import Callable
 from functools import cache
+from inspect import unwrap
 
 import numpy as np
 
@@ -304,7 +305,8 @@ def signs(values: np.ndarray, bars: int) -> Float64:
 
 def _computed(row: Row) -> Callable[..., Float64]:
     name, _, output = row.source.partition(".")
-    function, columns = getattr(talib, name), len(row.inputs)
+    # The package wraps them for pandas, where that is there: a function of arrays then takes twice as long.
+    function, columns = unwrap(getattr(talib, name)), len(row.inputs)
 
     def compute(*given: Float64 | int | float) -> Float64:
         named = dict(zip(row.parameters, given[columns:], strict=True))

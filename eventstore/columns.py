@@ -97,8 +97,8 @@ def decode(payload: bytes) -> dict[str, Column]:
     CorruptionError
         The bytes are not those of columns.
     """
-    stored = _read(payload)
-    return {column.name: _array(column, stored.rows) for column in stored.columns}
+    stored, decompressor = _read(payload), zstandard.ZstdDecompressor()
+    return {column.name: _array(column, stored.rows, decompressor) for column in stored.columns}
 
 
 def content_digest(payload: bytes) -> bytes:
@@ -109,10 +109,10 @@ def content_digest(payload: bytes) -> bytes:
     CorruptionError
         The bytes are not those of columns.
     """
-    stored = _read(payload)
+    stored, decompressor = _read(payload), zstandard.ZstdDecompressor()
     parts: list[bytes | memoryview] = [stored.rows.to_bytes(8, "little")]
     for column in stored.columns:
-        raw = _raw(column, stored.rows)
+        raw = _raw(column, stored.rows, decompressor)
         parts += _said(column.name, np.dtype(column.dtype), column.width, column.low, raw)
     return digest(*parts)
 
@@ -200,7 +200,7 @@ def _read(payload: bytes) -> StoredColumns:
     return stored
 
 
-def _raw(column: StoredColumn, rows: int) -> bytes:
+def _raw(column: StoredColumn, rows: int, decompressor: zstandard.ZstdDecompressor) -> bytes:
     if column.dtype not in _DTYPES and not _TEXT.fullmatch(column.dtype):
         raise CorruptionError(f"column {column.name} has the unknown type {column.dtype!r}.")
     dtype = np.dtype(column.dtype)
@@ -217,13 +217,13 @@ def _raw(column: StoredColumn, rows: int) -> bytes:
         # The frame's own claim is checked first: the decompressor would allocate whatever it says.
         if zstandard.frame_content_size(buffer) != size:
             raise CorruptionError(f"column {column.name} must decompress to {size} bytes, and would not.")
-        return zstandard.ZstdDecompressor().decompress(buffer, max_output_size=size)
+        return decompressor.decompress(buffer, max_output_size=size)
     except zstandard.ZstdError as error:
         raise CorruptionError(f"column {column.name} can't be decompressed: {error}.") from error
 
 
-def _array(column: StoredColumn, rows: int) -> Column:
-    raw, dtype = _raw(column, rows), np.dtype(column.dtype)
+def _array(column: StoredColumn, rows: int, decompressor: zstandard.ZstdDecompressor) -> Column:
+    raw, dtype = _raw(column, rows, decompressor), np.dtype(column.dtype)
     if column.width is None:
         return np.frombuffer(raw, dtype)
     kept = np.frombuffer(raw, f"<u{column.width}") if column.width else np.empty(0, np.uint8)
