@@ -54,19 +54,28 @@ class Compiled(Generic[P, R]):
     @cached_property
     def dispatcher(self) -> Callable[P, R]:
         """The function as numba knows it, with the machine code that it has so far."""
-        from .machine_code import dispatcher
+        return self._dispatcher(called_by_python=True)
 
-        return dispatcher(
-            self.py_func,
-            folder=str(CACHE_FOLDER),
-            counts_references=self._counts_references,
-            inside=self._inside,
-        )
+    @cached_property
+    def _part(self) -> Callable[P, R]:
+        """The function as a part of others, with no way in from Python: that takes long to compile."""
+        return self._dispatcher(called_by_python=False)
 
     @property
     def _numba_type_(self) -> object:
         """What numba takes the function for in code that it compiles."""
-        return self.dispatcher._numba_type_  # type: ignore[attr-defined]
+        return self._part._numba_type_  # type: ignore[attr-defined]
+
+    def _dispatcher(self, *, called_by_python: bool) -> Callable[P, R]:
+        from .machine_code import dispatcher
+
+        return dispatcher(
+            self.py_func,
+            folder=str(CACHE_FOLDER if called_by_python else CACHE_FOLDER / "inside"),
+            counts_references=self._counts_references,
+            inside=self._inside,
+            called_by_python=called_by_python,
+        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the machine code for arguments of these types, which is loaded or made if it is not there."""

@@ -53,14 +53,25 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 
 
 def dispatcher(
-    function: Callable[P, R], *, folder: str, counts_references: bool, inside: bool
+    function: Callable[P, R],
+    *,
+    folder: str,
+    counts_references: bool,
+    inside: bool,
+    called_by_python: bool,
 ) -> Callable[P, R]:
     """Return a function that finds its machine code below ``folder``, or else compiles it and keeps it there.
 
-    `compiled`, `compiled_lean` and `compiled_inside` say what the options mean.
+    `compiled`, `compiled_lean` and `compiled_inside` say what the options mean. Machine code that is not
+    ``called_by_python`` is for other compiled code alone.
     """
     made: Callable[P, R] = numba.njit(
-        nogil=True, error_model="numpy", _nrt=counts_references, forceinline=inside
+        nogil=True,
+        error_model="numpy",
+        _nrt=counts_references,
+        forceinline=inside,
+        no_cpython_wrapper=not called_by_python,
+        no_cfunc_wrapper=True,
     )(function)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = folder
