@@ -175,14 +175,15 @@ def _canonical(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.str not in _DTYPES:
         known = ", ".join(sorted(_DTYPES))
         raise StoreError(f"column {name} must be text or one of {known}, found {array.dtype.str}.")
-    if array.dtype.kind == "f" and (unknown := np.isnan(array)).any():
-        array = np.where(unknown, np.nan, array)
+    if array.dtype.kind == "f" and array.size and np.isnan(array.min()):
+        array = np.where(np.isnan(array), np.nan, array)
     return array
 
 
 def _bounds(narrow: Narrow) -> tuple[int | float | None, int | float | None]:
     values = narrow.values
-    if narrow.width is not None or values.dtype.kind not in "if" or not len(values):
+    found = narrow.width is not None or narrow.low is not None
+    if found or values.dtype.kind not in "if" or not len(values):
         return narrow.low, narrow.high
     low, high = np.fmin.reduce(values).item(), np.fmax.reduce(values).item()
     return (None, None) if low != low else (low, high)

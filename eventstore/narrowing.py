@@ -23,7 +23,7 @@ class Narrow(NamedTuple):
         Bytes of each of those integers; None where the values are kept as they are. With 0 there are no
         integers: all values are equal.
     low, high
-        The smallest and the largest value; None where the values are kept as they are, or are all NaN.
+        The smallest and the largest value, where they had to be found; None where all are NaN.
     """
 
     values: NDArray[Any]
@@ -45,14 +45,17 @@ def narrowed(values: NDArray[Any]) -> Narrow:
     as_they_are, fractional = Narrow(values), values.dtype.kind == "f"
     if values.dtype.kind not in "if" or values.size < SAMPLE:
         return as_they_are
+    first, last = values[0].item(), values[-1].item()
+    if first == first != last and first % 1 != 0:
+        return as_they_are
     if values.size > SAMPLE and narrowed(values[:SAMPLE]).width is None:
         return as_they_are
-    if fractional and (unknown := np.isnan(values)).any():
-        return Narrow(values[:0], 0) if unknown.all() else as_they_are
     low, high = values.min().item(), values.max().item()
+    if low != low:
+        return Narrow(values[:0], 0) if np.isnan(values).all() else as_they_are
     width = _width(low, high)
     if width is None or width >= values.dtype.itemsize:
-        return as_they_are
+        return Narrow(values, None, low, high)
     narrow = (values - low).astype(f"<u{width}") if width else values[:0]
     found = Narrow(narrow, width, low, high)
     if fractional and not _equal_bits(widened(narrow, width, low, values.dtype, values.size), values):
