@@ -405,14 +405,13 @@ def test_highs_lows_and_volumes_to_come_never_change_what_has_happened(
     ours, theirs = simulated(bars, both, **account), simulated(changed, plans, **account)
     panel = Panel(bars)
     stop = int(np.searchsorted(panel.time, cut * SIX_HOURS))
+    # What happens to an order while its symbol has no bar is dated by the last one that it had.
+    dated = [stop if stop in places else max(places[places < stop], default=-1) for places in panel.at]
     for kind, columns in ORDER_COLUMNS.items():
         before, after = (
-            [row for row in placed_rows(outcome, kind, panel, *columns) if row[1] < stop]
+            [row for row in placed_rows(outcome, kind, panel, *columns) if row[1] < dated[row[2]]]
             for outcome in (ours, theirs)
         )
-        if kind is OrdersPlaced:
-            # Of an order that is placed while its symbol has no bar, the bar is the last one before.
-            before, after = ([row for row in rows if row[1] < stop - 1] for rows in (before, after))
         assert after == before, f"{kind.__name__} before bar {stop} changed with the bars from there on"
 
 
