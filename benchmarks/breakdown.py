@@ -20,7 +20,8 @@ from .peers.protocol import Task, read_bars
 
 PERIOD = 0.002
 ROOT = str(Path(admf.__file__).parent)
-OUTSIDE = "benchmarks"
+OUTSIDE = ("benchmarks", "domain/compiled")
+"""What counts for whoever called it: the measuring itself, and the way into compiled code."""
 WAITING = ("threading.py", "concurrent/futures/thread.py", "concurrent/futures/_base.py", "queue.py")
 """Files whose functions wait for other threads."""
 
@@ -54,8 +55,8 @@ class Clock:
 def _place(frame: FrameType | None) -> str:
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(ROOT) and "/.venv" not in file and OUTSIDE not in file:
-            module = file.removeprefix(ROOT).strip("/").removesuffix(".py")
+        module = file.removeprefix(ROOT).strip("/").removesuffix(".py")
+        if file.startswith(ROOT) and "/.venv" not in file and not module.startswith(OUTSIDE):
             return f"{module}: {frame.f_code.co_qualname}"
         frame = frame.f_back
     return "elsewhere"
