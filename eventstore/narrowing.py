@@ -58,9 +58,10 @@ def narrowed(values: NDArray[Any]) -> Narrow:
         return Narrow(values, None, low, high)
     narrow = (values - low).astype(f"<u{width}") if width else values[:0]
     found = Narrow(narrow, width, low, high)
-    if fractional and not _equal_bits(widened(narrow, width, low, values.dtype, values.size), values):
-        return as_they_are
-    return found
+    if not fractional:
+        return found
+    again = widened(narrow, width, low, values.dtype, values.size if width else 1)
+    return found if _equal_bits(again, values) else as_they_are
 
 
 def widened(
