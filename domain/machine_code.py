@@ -5,6 +5,7 @@ Numba takes as long to import as all else that a run needs: it is imported here 
 
 from collections.abc import Callable
 from importlib import import_module
+from threading import Lock
 from typing import ParamSpec, TypeVar
 
 import numba
@@ -40,6 +41,9 @@ _import_array_functions()
 rtsys.initialize(cpu_target.target_context)
 
 
+_naming = Lock()
+
+
 class _Cache(FunctionCache):  # type: ignore[misc]
     """Machine code on disk, loaded without what only compilation needs.
 
@@ -73,12 +77,14 @@ def dispatcher(
         no_cpython_wrapper=not called_by_python,
         no_cfunc_wrapper=True,
     )(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = folder
-    try:
-        made._cache = _Cache(function)  # type: ignore[attr-defined]
-    finally:
-        numba.config.CACHE_DIR = before
+    # The folder is a setting of the whole process: of two threads, one would take that of the other.
+    with _naming:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = folder
+        try:
+            made._cache = _Cache(function)  # type: ignore[attr-defined]
+        finally:
+            numba.config.CACHE_DIR = before
     return made
 
 

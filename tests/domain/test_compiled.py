@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -60,3 +61,29 @@ def test_compiled_code_is_kept_for_the_next_process_which_loads_it_without_the_c
         ["bs 4.0 0", "nothing to count", "True"],
         ["bs 4.0 1", "nothing to count", "False"],
     ]
+
+
+def test_threads_that_make_functions_at_once_keep_the_machine_code_of_each_in_its_own_folder(
+    tmp_path: Path,
+) -> None:
+    from admf.domain.machine_code import dispatcher
+
+    def cached_in(number: int) -> str:
+        made = dispatcher(
+            lambda: 1,
+            folder=str(tmp_path / str(number)),
+            counts_references=False,
+            inside=False,
+            called_by_python=True,
+        )
+        path: str = made._cache.cache_path  # type: ignore[attr-defined]
+        return path
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            folders = list(pool.map(cached_in, range(200)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [Path(folder).relative_to(tmp_path).parts[0] for folder in folders] == [*map(str, range(200))]
