@@ -18,6 +18,7 @@ from ...configs import data as bundled_data
 from ...domain.bars import Bars, checked_bars, more_rows, parse_timeframe
 from ...domain.errors import DataError
 from ...domain.events import BarsLoaded
+from ...domain.features import SERIES
 from ..configuration.data_section import NO_CALENDAR, Calendar
 from .calendars import with_sessions
 
@@ -34,8 +35,6 @@ COLUMNS = {
     "volume": ("volume", "vol"),
 }
 """Columns of bars, and the names by which they are found."""
-NUMBERS = ("open", "high", "low", "close", "volume")
-"""Those of them that are no time."""
 _PANDAS_INDEX = "__index_level_0__"
 
 
@@ -275,9 +274,9 @@ def _read_columns(table: _Table) -> BarsLoaded:
         read = form.nanoseconds.format(cell=date)
         time = f"CASE WHEN regexp_full_match({date}, '{form.pattern}') THEN {read} END"
     expressions = {"time": time}
-    for name in NUMBERS:
+    for name in SERIES:
         expressions[name] = f"TRY_CAST(c{positions[name]} AS DOUBLE)" if name in positions else "0::DOUBLE"
-    times, numbers = np.empty(table.bars, np.int64), {name: np.empty(table.bars) for name in NUMBERS}
+    times, numbers = np.empty(table.bars, np.int64), {name: np.empty(table.bars) for name in SERIES}
     row, unread = 0, 0
     for batch in table.batches(expressions):
         for name, column in {"time": times, **numbers}.items():

@@ -408,8 +408,9 @@ def test_highs_lows_and_volumes_to_come_never_change_what_has_happened(
     # What happens to an order while its symbol has no bar is dated by the last one that it had.
     dated = [stop if stop in places else max(places[places < stop], default=-1) for places in panel.at]
     for kind, columns in ORDER_COLUMNS.items():
+        ends = [stop] * len(dated) if kind is OrdersFilled else dated
         before, after = (
-            [row for row in placed_rows(outcome, kind, panel, *columns) if row[1] < dated[row[2]]]
+            [row for row in placed_rows(outcome, kind, panel, *columns) if row[1] < ends[row[2]]]
             for outcome in (ours, theirs)
         )
         assert after == before, f"{kind.__name__} before bar {stop} changed with the bars from there on"
